@@ -1,0 +1,305 @@
+//! The meaning of the file, already typed: once a [`Config`] exists, nothing in it is wrong.
+//!
+//! `node` reads YAML into a tree in which every value knows its place; `schema` is the one table of keys,
+//! defaults and meanings; `parse` turns the tree into these types and collects every [`Problem`].
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything `gateway.yaml` says, with defaults filled in and every name resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Worker threads; `None` = one per core that the process may use.
+    pub workers: Option<NonZeroUsize>,
+    /// Where requests come in. Never empty.
+    pub listeners: Vec<Listener>,
+    /// The operator's port; `None` when `admin: off`.
+    pub admin: Option<Admin>,
+    /// Named groups of endpoints, in file order.
+    pub upstreams: Vec<Upstream>,
+    /// Routes in file order.
+    pub routes: Vec<Route>,
+    /// What SIGTERM does.
+    pub drain: Drain,
+    /// The control log and the access log.
+    pub logging: Logging,
+    /// How much an answer of our own tells.
+    pub errors: ErrorDetail,
+}
+
+/// One entry of `listeners`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// `name`, or made from the first bind. Unique.
+    pub name: String,
+    /// Addresses to bind; never empty. Port 0 asks the system for a free one.
+    pub bind: Vec<SocketAddr>,
+    /// Whose forwarded fields are believed.
+    pub trusted_proxies: Trust,
+    /// A PROXY protocol header (v1 or v2) is required from trusted peers.
+    pub proxy_protocol: bool,
+    /// Deadlines of client connections.
+    pub timeouts: ListenerTimeouts,
+    /// Bounds of client connections.
+    pub limits: ListenerLimits,
+}
+
+/// `listeners[].trusted_proxies`.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Trust {
+    /// Networks as (address, prefix length), masked; IPv4-mapped IPv6 folded to IPv4.
+    pub networks: Vec<(std::net::IpAddr, u8)>,
+}
+
+/// `listeners[].timeouts`; `None` = off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerTimeouts {
+    /// A new connection that says nothing.
+    pub first_byte: Option<Duration>,
+    /// The whole head, from its first byte.
+    pub request_head: Option<Duration>,
+    /// Longest gap between two reads of the body until the answer's head.
+    pub request_body: Option<Duration>,
+    /// Longest time without progress while we have something to write.
+    pub write: Option<Duration>,
+    /// Keep-alive connection without a request.
+    pub idle: Option<Duration>,
+}
+
+/// `listeners[].limits`; `None` = off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerLimits {
+    /// Slower uploads are cut: bytes per second, after this time.
+    pub min_body_rate: Option<MinRate>,
+    /// `limits.connections`: `None` = the default, from the open-file limit; `Some(None)` = off.
+    pub connections: Option<Option<usize>>,
+    /// Connections of one client address.
+    pub connections_per_ip: Option<usize>,
+    /// Bytes of a request head (431 beyond). At least 1 KiB.
+    pub head_bytes: usize,
+    /// Fields of a request head (431 beyond).
+    pub headers: usize,
+    /// Bytes of a request target (414 beyond).
+    pub uri_bytes: usize,
+    /// Requests on one connection, then `Connection: close`.
+    pub requests_per_connection: Option<u64>,
+}
+
+/// `limits.min_body_rate`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MinRate {
+    /// Bytes per second that an upload must reach.
+    pub bytes_per_second: u64,
+    /// Time waited for the client before the rate is looked at.
+    pub after: Duration,
+}
+
+/// `admin`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Default `127.0.0.1:9901`.
+    pub bind: SocketAddr,
+    /// Bearer token; off by default.
+    pub token: Option<Secret>,
+}
+
+/// A text that never appears in logs or dumps.
+#[derive(Clone, PartialEq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// One entry of `upstreams`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its key in the map.
+    pub name: String,
+    /// Never empty; no address twice.
+    pub endpoints: Vec<SocketAddr>,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// Deadlines of attempts.
+    pub timeouts: UpstreamTimeouts,
+    /// Bounds of idle connections.
+    pub pool: PoolPolicy,
+}
+
+/// `upstreams.*.balance`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other.
+    RoundRobin,
+    /// The less loaded of two drawn at random.
+    LeastRequests,
+}
+
+/// `upstreams.*.timeouts`; `None` = off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTimeouts {
+    /// TCP connect.
+    pub connect: Option<Duration>,
+    /// From the last request byte sent to the answer's head.
+    pub response: Option<Duration>,
+    /// No byte in either direction after the head.
+    pub body: Option<Duration>,
+    /// Pooled connection without a request.
+    pub idle: Option<Duration>,
+}
+
+/// `upstreams.*.pool`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolPolicy {
+    /// Idle connections to one endpoint, over all workers.
+    pub max_idle_per_endpoint: usize,
+    /// A connection older than this takes no further request; `None` = off.
+    pub max_age: Option<Duration>,
+}
+
+/// One entry of `routes`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// `name`, or made from host, path, method and a hash of the match. Unique.
+    pub name: String,
+    /// Line of the file where the route begins, from 1.
+    pub line: usize,
+    /// Any of them suffices; never empty.
+    pub matches: Vec<Match>,
+    /// What happens to a request.
+    pub action: Action,
+    /// Overrides of the upstream's.
+    pub timeouts: RouteTimeouts,
+    /// Bytes of a request body (413 beyond); `None` = off.
+    pub max_body: Option<u64>,
+}
+
+/// One `match` of a route: all of its parts hold.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Match {
+    /// Lower-case names without port or trailing dot, `*.example.com` for any subdomain; empty = any host.
+    pub hosts: Vec<String>,
+    /// What the path must be. Already normalised.
+    pub path: PathMatch,
+    /// Empty = any method.
+    pub methods: Vec<http::Method>,
+}
+
+/// `match.path` or `match.path_prefix`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Whole segments of its beginning. Without a trailing slash, except `/` itself.
+    Prefix(String),
+}
+
+impl Default for PathMatch {
+    fn default() -> Self {
+        PathMatch::Prefix("/".into())
+    }
+}
+
+/// Exactly one of `upstream`, `respond`, `redirect`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Index into [`Config::upstreams`].
+    Upstream(usize),
+    /// A fixed answer.
+    Respond(Respond),
+    /// A redirect built from the request.
+    Redirect(Redirect),
+}
+
+/// `routes[].respond`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: http::StatusCode,
+    /// Fields in file order.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Sent as it is.
+    pub body: bytes::Bytes,
+}
+
+/// `routes[].redirect`: what is `None` comes from the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host without port.
+    pub host: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// The new path.
+    pub path: Option<RedirectPath>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: http::StatusCode,
+}
+
+/// `redirect.path` or `redirect.path_prefix`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RedirectPath {
+    /// Replaces the whole path; the query is dropped.
+    Full(String),
+    /// Replaces what the route's own `path_prefix` matched.
+    Prefix(String),
+}
+
+/// `routes[].timeouts`: outer `None` = not said, `Some(None)` = off.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct RouteTimeouts {
+    /// Total, head to last byte; off by default, so one `Option` is enough.
+    pub request: Option<Duration>,
+    /// Overrides `upstreams.*.timeouts.response`.
+    pub response: Option<Option<Duration>>,
+    /// Overrides `upstreams.*.timeouts.body`.
+    pub body: Option<Option<Duration>>,
+}
+
+/// `drain`, both counted from SIGTERM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drain {
+    /// How long connections are still accepted.
+    pub delay: Duration,
+    /// When what is left is cut.
+    pub deadline: Duration,
+}
+
+/// `logging`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logging {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: tracing::Level,
+    /// `None` when `access: off`.
+    pub access: Option<AccessLog>,
+}
+
+/// `logging.access`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// Where the lines go.
+    pub path: LogPath,
+}
+
+/// `logging.access.path`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogPath {
+    /// `stdout`.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// `errors.detail`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorDetail {
+    /// Names of upstreams and limits, in words.
+    Full,
+    /// The reason word alone.
+    Reason,
+}

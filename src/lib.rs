@@ -1,0 +1,9 @@
+//! Tidegate: an API gateway. This page is the map of the house.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod config;
+pub mod error;
+pub mod metrics;
+pub mod route;
+pub mod telemetry;
+pub mod time;

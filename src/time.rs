@@ -1,0 +1,57 @@
+//! Time: nanoseconds since the process began; the one place that reads a clock.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment, in nanoseconds since the first look at the clock of this process. Monotonic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// Time elapsed since `earlier`; zero if `earlier` lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Nanos) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment moved into the future; saturates after 584 years.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Nanos {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        Nanos(self.0.saturating_add(by))
+    }
+}
+
+struct Epoch {
+    instant: Instant,
+    /// Nanoseconds between 1970 and `instant`, as the wall clock had it when the process began.
+    unix_nanos: u64,
+}
+
+#[allow(clippy::disallowed_methods)]
+fn epoch() -> &'static Epoch {
+    static EPOCH: OnceLock<Epoch> = OnceLock::new();
+    EPOCH.get_or_init(|| Epoch { instant: Instant::now(), unix_nanos: wall_nanos() })
+}
+
+/// Reads the monotonic clock (about 25 ns).
+#[must_use]
+#[allow(clippy::disallowed_methods)]
+pub fn now() -> Nanos {
+    let elapsed = Instant::now().duration_since(epoch().instant);
+    Nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The wall clock, in nanoseconds since 1970.
+#[must_use]
+#[allow(clippy::disallowed_methods)]
+pub fn wall_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The wall-clock moment at which the process read its clock first, in seconds since 1970.
+#[must_use]
+pub fn started_at_unix_seconds() -> f64 {
+    epoch().unix_nanos as f64 / 1e9
+}
