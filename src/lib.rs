@@ -2,8 +2,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod config;
+pub mod filter;
+pub mod proxy;
+pub mod snapshot;
+pub mod upstream;
 pub mod error;
 pub mod metrics;
 pub mod route;
 pub mod telemetry;
 pub mod time;
+pub mod timer;
+pub mod drain;
+pub mod http;
