@@ -140,3 +140,59 @@ mod table {
         }
     }
 }
+
+mod target {
+    //! `http::target` gives each path one spelling.
+
+    use proptest::prelude::*;
+    use tidegate::http::target::normalise;
+
+    /// Section 5.2.4 of RFC 3986 over the segments of a path whose slashes are folded and whose escapes are decoded.
+    fn remove_dots(path: &str) -> String {
+        let mut kept: Vec<&str> = Vec::new();
+        let segments: Vec<&str> = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
+        for segment in &segments {
+            match *segment {
+                "." => {}
+                ".." => drop(kept.pop()),
+                other => kept.push(other),
+            }
+        }
+        let open = path.ends_with('/') || matches!(segments.last(), Some(&("." | "..")));
+        let end = if open && !kept.is_empty() { "/" } else { "" };
+        format!("/{}{end}", kept.join("/"))
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a.b]",
+            3 => Just("/".to_owned()),
+            1 => Just("..".to_owned()),
+            1 => "%(2[eEfF5]|41|7e|C3|c3)",
+            1 => "\\PC",
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| format!("/{}", pieces.concat()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn one_spelling_and_no_second_step(path in path()) {
+            if let Ok(normal) = normalise(&path) {
+                prop_assert_eq!(normalise(&normal), Ok(normal.clone()), "{}", path);
+                prop_assert!(normal.starts_with('/') && !normal.contains("//"), "{} {}", path, normal);
+                prop_assert!(!normal.split('/').any(|segment| segment == "." || segment == ".."), "{} {}", path, normal);
+            }
+        }
+
+        #[test]
+        fn agrees_with_the_rules_said_plainly(path in "/([a.]|/|%2e|%2E|%61|%2f|%2F|caf\u{e9}){0,40}") {
+            let decoded = path.replace("%2e", ".").replace("%2E", ".").replace("%61", "a");
+            prop_assert_eq!(normalise(&path), Ok(remove_dots(&decoded).into()), "{}", path);
+        }
+    }
+}
