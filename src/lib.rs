@@ -5,5 +5,6 @@ pub mod config;
 pub mod error;
 pub mod metrics;
 pub mod route;
+pub mod server;
 pub mod telemetry;
 pub mod time;
