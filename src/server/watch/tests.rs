@@ -102,7 +102,7 @@ impl Scene {
         let begin = time::now();
         until("the end of the quiet time", || {
             assert!(self.announced() <= announced);
-            time::now().since(begin) >= Duration::from_millis(1700)
+            time::now().since(begin) >= Duration::from_millis(1300)
         });
     }
 
@@ -112,7 +112,7 @@ impl Scene {
         let begin = time::now();
         until("the end of the quiet time", || {
             assert_eq!(self.announced(), announced);
-            time::now().since(begin) >= Duration::from_millis(1700)
+            time::now().since(begin) >= Duration::from_millis(1300)
         });
     }
 }
