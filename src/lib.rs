@@ -9,6 +9,7 @@ pub mod upstream;
 pub mod error;
 pub mod metrics;
 pub mod route;
+pub mod server;
 pub mod telemetry;
 pub mod time;
 pub mod timer;

@@ -32,7 +32,7 @@ pub struct Entry<'a> {
     /// `protocol`
     pub protocol: Option<&'a str>,
     /// `method`
-    pub method: Option<&'a [u8]>,
+    pub method: Option<&'a str>,
     /// `host`
     pub host: Option<&'a [u8]>,
     /// `path`
@@ -134,7 +134,7 @@ fn write_entry(out: &mut Vec<u8>, entry: &Entry<'_>) {
     text(out, b",\"client\":\"", entry.client);
     text(out, b",\"listener\":\"", entry.listener.map(str::as_bytes));
     text(out, b",\"protocol\":\"", entry.protocol.map(str::as_bytes));
-    text(out, b",\"method\":\"", entry.method);
+    text(out, b",\"method\":\"", entry.method.map(str::as_bytes));
     text(out, b",\"host\":\"", entry.host);
     text(out, b",\"path\":\"", entry.path);
     text(out, b",\"route\":\"", entry.route.map(str::as_bytes));
@@ -188,5 +188,4 @@ fn millis(out: &mut Vec<u8>, key: &[u8], value: Option<Duration>) {
 }
 
 #[cfg(test)]
-#[path = "access_log_tests.rs"]
 mod tests;

@@ -22,7 +22,7 @@ fn full_entry<'a>() -> Entry<'a> {
         client: Some(b"192.0.2.1"),
         listener: Some("web"),
         protocol: Some("HTTP/1.1"),
-        method: Some(b"GET"),
+        method: Some("GET"),
         host: Some(b"example.com"),
         path: Some(b"/a?b=\"c\""),
         route: Some("orders"),

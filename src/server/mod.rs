@@ -1,0 +1,3 @@
+//! The process: what runs beside the workers.
+
+pub mod watch;
