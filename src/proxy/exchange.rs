@@ -286,7 +286,7 @@ impl Exchange {
             client: Some(note.peer.as_deref().map_or(self.client.peer_text.as_bytes(), str::as_bytes)),
             listener: Some(&self.listener().name),
             protocol: Some(if self.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }),
-            method: Some(self.method.as_str()),
+            method: Some(self.method.as_str().as_bytes()),
             host: note.host.as_ref().map(HeaderValue::as_bytes),
             path: Some(note.uri.path().as_bytes()),
             route: self.route().map(|r| r.name.as_str()),

@@ -280,7 +280,9 @@ fn settle_length(response: &mut Response<Incoming>) -> Result<(), &'static str> 
         .flat_map(|v| fields::list(v.as_bytes()))
         .map(|n| std::str::from_utf8(n).ok().and_then(|n| n.parse::<u64>().ok()));
     let length = numbers.next().flatten().ok_or("a Content-Length that is no number")?;
-    if numbers.any(|n| n != Some(length)) {
+    let differing = numbers.any(|n| n != Some(length));
+    drop(numbers);
+    if differing {
         return Err("differing Content-Lengths");
     }
     if response.body().size_hint().exact().is_some_and(|exact| exact != length && exact != 0) {

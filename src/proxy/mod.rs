@@ -247,7 +247,7 @@ fn trust(exchange: &mut Exchange, parts: &Parts) -> bool {
     false
 }
 
-fn relay(mut exchange: Box<Exchange>, answer: Answer, timeouts: Timeouts) -> Response<Body> {
+fn relay(exchange: Box<Exchange>, answer: Answer, timeouts: Timeouts) -> Response<Body> {
     let (mut head, incoming) = answer.response.into_parts();
     if must_close(&exchange) {
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -287,10 +287,15 @@ fn must_close(exchange: &Exchange) -> bool {
         || most.is_some_and(|most| exchange.client.requests.get() >= most)
 }
 
-struct Panicked;
+/// What was awaited panicked.
+#[derive(Debug)]
+pub struct Panicked;
 
 /// Catches a panic of `future`, so that it becomes an answer.
-async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
+///
+/// # Errors
+/// It panicked; what it held is dropped.
+pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),

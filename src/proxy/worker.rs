@@ -36,7 +36,6 @@ pub struct Worker {
     pub connections: Cell<usize>,
     now: Cell<Nanos>,
     random: Cell<u64>,
-    sweeping: Cell<bool>,
 }
 
 impl Worker {
@@ -55,7 +54,6 @@ impl Worker {
             connections: Cell::new(0),
             now: Cell::new(time::now()),
             random: Cell::new(0x2545_f491_4f6c_dd1d ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-            sweeping: Cell::new(false),
         })
     }
 
@@ -82,21 +80,11 @@ impl Worker {
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Drops idle upstream connections that are closed, outlived, or whose endpoint is gone; true if any are left.
-    pub fn sweep(&self) -> bool {
+    /// Drops idle upstream connections that are closed, outlived, or whose endpoint is gone.
+    pub fn sweep(&self) {
         let pin = self.view.pin();
         let endpoints: Vec<&Endpoint> =
             pin.upstreams.iter().flat_map(|u| u.endpoints.iter().map(|e| &**e)).collect();
-        self.pool.borrow_mut().sweep(self.read_clock(), &endpoints, self.index)
-    }
-
-    /// True for the one caller that shall start the sweeper, which runs only while there is something to sweep.
-    pub fn claims_sweeper(&self) -> bool {
-        !self.sweeping.replace(true)
-    }
-
-    /// The sweeper has found nothing left.
-    pub fn sweeper_ended(&self) {
-        self.sweeping.set(false);
+        self.pool.borrow_mut().sweep(self.read_clock(), &endpoints, self.index);
     }
 }

@@ -54,9 +54,8 @@ impl Pool {
         slot.idle.push_back(Idle { connection, until: idle_until.min(old_at) });
     }
 
-    /// Drops what is closed or outlived; returns whether anything is left.
-    pub fn sweep(&mut self, now: Nanos, endpoints: &[&Endpoint], worker: usize) -> bool {
-        let mut left = false;
+    /// Drops what is closed or outlived.
+    pub fn sweep(&mut self, now: Nanos, endpoints: &[&Endpoint], worker: usize) {
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let owner = endpoints.iter().find(|e| e.slot == index && e.uid == slot.uid);
             let before = slot.idle.len();
@@ -67,9 +66,7 @@ impl Pool {
             if let Some(endpoint) = owner {
                 endpoint.stats.idle.add(worker, slot.idle.len() as i64 - before as i64);
             }
-            left |= !slot.idle.is_empty();
         }
-        left
     }
 
     fn slot_of(&mut self, endpoint: &Endpoint) -> &mut Slot {
