@@ -31,7 +31,10 @@ struct Epoch {
 #[allow(clippy::disallowed_methods)]
 fn epoch() -> &'static Epoch {
     static EPOCH: OnceLock<Epoch> = OnceLock::new();
-    EPOCH.get_or_init(|| Epoch { instant: Instant::now(), unix_nanos: wall_nanos() })
+    EPOCH.get_or_init(|| Epoch {
+        instant: Instant::now(),
+        unix_nanos: wall_nanos(),
+    })
 }
 
 /// Reads the monotonic clock (about 25 ns).
@@ -46,7 +49,9 @@ pub fn now() -> Nanos {
 #[must_use]
 #[allow(clippy::disallowed_methods)]
 pub fn wall_nanos() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
