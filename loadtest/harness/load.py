@@ -36,11 +36,11 @@ def measure(scenario, running, upstream, seconds, connections, cores, directory)
     time_before, upstream_before = counters.read_time(root), counters.read_time(upstream.child.pid)
     busy_before, reaped_before, clock_before = counters.read_busy({*cores}), _read_reaped(), time.monotonic_ns()
     outcome = send(scenario, running.port, seconds, connections, load_core, directory)
+    running.child.fail_if_ended()
     spent = counters.subtract(counters.read_time(root), time_before)
     upstream_spent = counters.subtract(counters.read_time(upstream.child.pid), upstream_before)
     wall = time.monotonic_ns() - clock_before
     busy, load_spent = counters.read_busy({*cores}) - busy_before, _read_reaped() - reaped_before
-    running.child.fail_if_ended()
     requests = outcome["requests"]
     if requests == 0:
         raise Failed(f"{running.name}, {scenario.name}: not one request was answered; its output: {running.child.tail()}")

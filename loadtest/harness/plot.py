@@ -36,10 +36,17 @@ def write(run):
 def _load_rows(run, scenario):
     proxies = run["summary"][scenario]
     return [
-        (name, [proxies[name]["user_us"]["median"], proxies[name]["system_us"]["median"]], _first_ratio(run, proxies[name], "cpu_us"))
+        (name, _split(proxies[name]), _first_ratio(run, proxies[name], "cpu_us"))
         for name in run["order"]
         if name in proxies
     ]
+
+
+def _split(one):
+    """The median cost cut into user and system: their own medians need not add up to it."""
+    cost, user, system = (one[measure]["median"] for measure in ("cpu_us", "user_us", "system_us"))
+    user_part = cost * user / (user + system) if user + system else 0.0
+    return [user_part, cost - user_part]
 
 
 def _idle_rows(run):

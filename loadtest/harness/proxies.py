@@ -13,6 +13,12 @@ PEERS = Path(__file__).resolve().parent.parent / "peers"
 FORWARDING_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Request-Id")
 READY_SECONDS = 10
 
+WIDE_BUFFERS = {
+    "nginx": "proxy_buffer_size 32k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k;",
+    "haproxy": "tune.bufsize 32768",
+}
+"""What makes a 16 KiB body together with its head fit one buffer; their defaults are 4 KiB (nginx) and 16 KiB (HAProxy)."""
+
 CONNECTIONS_FOR_LOAD = 1024
 """Small on purpose: nginx takes memory for every connection that it might one day have."""
 
@@ -30,6 +36,7 @@ class Proxy:
     kind: str
     program: str
     access: str = "off"
+    wide_buffers: bool = False
 
     def find_fault(self):
         """Why this proxy cannot run here, or None."""
@@ -79,6 +86,7 @@ def start_proxy(stack, proxy, upstream, directory, core, connections):
         "CONNECTIONS": connections,
         "DESCRIPTORS": 2 * connections,
         "USER": "user root;" if os.geteuid() == 0 else "",
+        "BUFFERS": WIDE_BUFFERS.get(proxy.kind, "") if proxy.wide_buffers else "",
         "ACCESS": "off" if proxy.access == "off" else f'{{ format: json, path: "{access_path(proxy, directory)}" }}',
     }
     if proxy.kind == "nginx":
@@ -99,9 +107,13 @@ def access_path(proxy, directory):
 
 
 def empty_access_log(proxy, directory):
-    """Cuts the log to nothing between two measurements: a fast proxy fills a disk in minutes."""
-    if proxy.access == "file" and access_path(proxy, directory).exists():
-        os.truncate(access_path(proxy, directory), 0)
+    """Cuts the log to nothing between two measurements, for a fast proxy fills a disk in minutes; gives the bytes that it held."""
+    path = access_path(proxy, directory)
+    if proxy.access != "file" or not path.exists():
+        return 0
+    held = path.stat().st_size
+    os.truncate(path, 0)
+    return held
 
 
 def find_unequal_work(running):
@@ -113,22 +125,23 @@ def find_unequal_work(running):
         seen.append(connection.getresponse().read().decode().split("|"))
         connection.close()
     missing = [name for name, value in zip(FORWARDING_HEADERS, seen[-1][1:], strict=True) if not value]
-    warnings = [f"{running.name} does not send {name} to the upstream, so it does less than the others" for name in missing]
+    warnings = [f"{running.name} does not send {', '.join(missing)} to the upstream, so it does less than the others."] if missing else []
     if len({ids[-1] for ids in seen}) < len(seen) and "X-Request-Id" not in missing:
-        warnings.append(f"{running.name} sends one X-Request-Id for several requests")
+        warnings.append(f"{running.name} sends one X-Request-Id for several requests.")
     if len({ports[0] for ports in seen}) > 1:
-        warnings.append(f"{running.name} opened a new upstream connection for a request that could have used an idle one")
+        warnings.append(f"{running.name} opened a new upstream connection for a request that could have used an idle one.")
     return warnings
 
 
 def check_answer(running, scenario):
     """Raises `Failed` unless one request of the scenario gets the right answer."""
+    running.child.fail_if_ended()
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)
     try:
         connection.request(scenario.method, scenario.path, body=b"b" * scenario.body_bytes or None, headers=dict(scenario.headers))
         answer = connection.getresponse()
         body = answer.read()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Failed(f"{running.name}, {scenario.name}: {error}; its output: {running.child.tail()}") from None
     finally:
         connection.close()

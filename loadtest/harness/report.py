@@ -3,7 +3,7 @@
 from . import scenarios
 
 LEAST_CORE_SHARE = 0.90
-"""Below this share of its core a proxy was not the bottleneck: its CPU per request holds, its requests/s are the load side's."""
+"""Below this share of its core a proxy was not the bottleneck: its requests/s are not its own."""
 
 MOST_FOREIGN_SHARE = 0.05
 """Above this much of one core in other processes the machine was not quiet."""
@@ -24,7 +24,7 @@ def write(run):
 
 def _describe_run(run):
     machine, plan = run["machine"], run["plan"]
-    yield f"{run['began']} · {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}"
+    yield f"{run['began']} · {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, load average {machine['load'][0]:.1f} at the start"
     yield ""
     yield (
         f"{run['rounds_done']} rounds (of {plan['rounds']}), {plan['seconds']} s each, {plan['connections']} keep-alive connections; "
@@ -93,19 +93,25 @@ def list_cautions(run):
     notes = []
     if run["stopped_by"]:
         notes.append(f"The run ended early: {run['stopped_by']}")
-    for scenario, proxies in run["summary"].items():
-        for name, one in proxies.items():
-            if one["errors"]:
-                notes.append(f"{name}, {scenario}: {one['errors']} errors (see data.json).")
-            if _median(one, "proxy_core_share") < LEAST_CORE_SHARE:
-                notes.append(
-                    f"{name}, {scenario}: used {_median(one, 'proxy_core_share'):.0%} of its core, so wrk, the upstream or another process set the pace: "
-                    "its CPU per request holds, its requests/s and latencies do not."
-                )
-            if _median(one, "foreign_share") > MOST_FOREIGN_SHARE:
-                notes.append(f"{name}, {scenario}: other processes took {_median(one, 'foreign_share'):.0%} of a core meanwhile.")
-            if one["coarse"]:
-                notes.append(f"{name}, {scenario}: threads ended during a measurement; CPU marked * is counted in 10 ms ticks.")
+    cells = [(f"{name} {scenario}", one) for scenario, proxies in run["summary"].items() for name, one in proxies.items()]
+    kinds = (
+        ("Errors (their kinds are in data.json)", lambda one: one["errors"], str),
+        (
+            "Did not use up its core, so wrk, the upstream or another process set the pace: requests/s and latencies are not its own, "
+            "and its CPU per request is if anything too high (it wakes more often for less)",
+            lambda one: (_median(one, "proxy_core_share") < LEAST_CORE_SHARE) * _median(one, "proxy_core_share"),
+            "{:.0%}".format,
+        ),
+        (
+            "Other processes took this much of a core meanwhile",
+            lambda one: (_median(one, "foreign_share") > MOST_FOREIGN_SHARE) * _median(one, "foreign_share"),
+            "{:.0%}".format,
+        ),
+        ("Threads ended during a measurement: CPU marked * is counted in 10 ms ticks", lambda one: one["coarse"], lambda _: "*"),
+    )
+    for what, doubt, show in kinds:
+        if found := [f"{cell} {show(doubt(one))}" for cell, one in cells if doubt(one)]:
+            notes.append(f"{what}: {', '.join(found)}.")
     notes += [f"{name}: {one['closed']} idle connections were closed by it." for name, one in run["idle_summary"].items() if one["closed"]]
     return notes + run["warnings"]
 
