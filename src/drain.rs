@@ -28,7 +28,10 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain { phase: Arc::new(AtomicU8::new(0)), changed: watch::Sender::new(Phase::Serving) }
+        Drain {
+            phase: Arc::new(AtomicU8::new(0)),
+            changed: watch::Sender::new(Phase::Serving),
+        }
     }
 }
 

@@ -63,13 +63,19 @@ impl Timers {
     /// A wheel without deadlines.
     #[must_use]
     pub fn new() -> Rc<Timers> {
-        Rc::new(Timers { sleeping_until: Cell::new(NEVER), ..Timers::default() })
+        Rc::new(Timers {
+            sleeping_until: Cell::new(NEVER),
+            ..Timers::default()
+        })
     }
 
     /// A new deadline, switched off.
     #[must_use]
     pub fn deadline(self: &Rc<Self>) -> Deadline {
-        Deadline { timers: self.clone(), id: self.wheel.borrow_mut().allocate() }
+        Deadline {
+            timers: self.clone(),
+            id: self.wheel.borrow_mut().allocate(),
+        }
     }
 
     /// Looks at everything due by `now` and wakes the tasks whose deadline has fallen.
@@ -84,7 +90,13 @@ impl Timers {
 
     /// Wakes every task that owns a deadline here, so that it looks at the state of the world again.
     pub fn wake_all(&self) {
-        let woken: Vec<Waker> = self.wheel.borrow().nodes.iter().filter_map(|n| n.waker.clone()).collect();
+        let woken: Vec<Waker> = self
+            .wheel
+            .borrow()
+            .nodes
+            .iter()
+            .filter_map(|n| n.waker.clone())
+            .collect();
         for waker in woken {
             waker.wake();
         }
@@ -174,7 +186,9 @@ impl Deadline {
 
     /// Wakes its task at once.
     pub fn wake(&self) {
-        let waker = self.timers.wheel.borrow().nodes[self.id as usize].waker.clone();
+        let waker = self.timers.wheel.borrow().nodes[self.id as usize]
+            .waker
+            .clone();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -184,7 +198,11 @@ impl Deadline {
     pub async fn expired(&self) {
         poll_fn(|cx| {
             self.register(cx.waker());
-            if self.fired() { Poll::Ready(()) } else { Poll::Pending }
+            if self.fired() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -211,7 +229,14 @@ impl Default for Wheel {
 
 impl Wheel {
     fn allocate(&mut self) -> u32 {
-        let node = Node { at: NEVER, due: NEVER, fired: false, prev: NONE, next: NONE, waker: None };
+        let node = Node {
+            at: NEVER,
+            due: NEVER,
+            fired: false,
+            prev: NONE,
+            next: NONE,
+            waker: None,
+        };
         if self.free == NONE {
             self.nodes.push(node);
             return (self.nodes.len() - 1) as u32;
@@ -238,7 +263,9 @@ impl Wheel {
         }
         let mut due = self.nodes[id as usize].at.div_ceil(TICK).max(self.tick + 1);
         if due > self.tick + FINE {
-            due = due.next_multiple_of(10).min((self.tick + SLOTS - 1) / 10 * 10);
+            due = due
+                .next_multiple_of(10)
+                .min((self.tick + SLOTS - 1) / 10 * 10);
         }
         let slot = (due % SLOTS) as usize;
         let head = std::mem::replace(&mut self.heads[slot], id);
@@ -257,7 +284,11 @@ impl Wheel {
     fn unlink(&mut self, id: u32) {
         let (due, prev, next) = {
             let node = &mut self.nodes[id as usize];
-            (std::mem::replace(&mut node.due, NEVER), node.prev, node.next)
+            (
+                std::mem::replace(&mut node.due, NEVER),
+                node.prev,
+                node.next,
+            )
         };
         if due == NEVER {
             return;
@@ -315,10 +346,12 @@ impl Wheel {
             return NEVER;
         }
         let first = self.tick + 1;
-        (first..first + SLOTS).find(|tick| {
-            let slot = (tick % SLOTS) as usize;
-            self.used[slot / 64] & (1 << (slot % 64)) != 0
-        }).unwrap_or(NEVER)
+        (first..first + SLOTS)
+            .find(|tick| {
+                let slot = (tick % SLOTS) as usize;
+                self.used[slot / 64] & (1 << (slot % 64)) != 0
+            })
+            .unwrap_or(NEVER)
     }
 }
 

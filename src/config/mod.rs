@@ -37,8 +37,9 @@ pub use problem::{Problem, Severity, render};
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
+
+pub use crate::telemetry::access_log::LogPath;
 
 /// Everything `gateway.yaml` says, with defaults filled in and every name resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -316,15 +317,6 @@ pub struct Logging {
 pub struct AccessLog {
     /// Where the lines go.
     pub path: LogPath,
-}
-
-/// `logging.access.path`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LogPath {
-    /// `stdout`.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
 }
 
 /// `errors.detail`.

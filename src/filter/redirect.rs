@@ -62,7 +62,9 @@ impl Redirect {
     fn location(&self, asked: &Asked<'_>) -> String {
         let scheme = self.scheme.as_deref().unwrap_or("http");
         // The listener's port is kept only where the rule names neither scheme nor port.
-        let port = self.port.or_else(|| self.scheme.is_none().then_some(asked.port));
+        let port = self
+            .port
+            .or_else(|| self.scheme.is_none().then_some(asked.port));
         let mut location = format!("{scheme}://{}", self.host.as_deref().unwrap_or(asked.host));
         let default_port = if scheme == "https" { 443 } else { 80 };
         if let Some(port) = port.filter(|port| *port != default_port) {
@@ -72,7 +74,11 @@ impl Redirect {
         match &self.path {
             Path::Full(path) => location.push_str(path),
             Path::Kept => location.push_str(asked.path),
-            Path::Prefix(prefix) => push_joined(&mut location, prefix, &asked.path[asked.prefix.min(asked.path.len())..]),
+            Path::Prefix(prefix) => push_joined(
+                &mut location,
+                prefix,
+                &asked.path[asked.prefix.min(asked.path.len())..],
+            ),
         }
         if let Some(query) = asked.query.filter(|_| !matches!(self.path, Path::Full(_))) {
             location.push('?');
@@ -99,31 +105,70 @@ mod tests {
 
     fn rule(scheme: Option<&str>, host: Option<&str>, port: Option<u16>, path: Path) -> Redirect {
         let own = |s: Option<&str>| s.map(str::to_owned);
-        Redirect { scheme: own(scheme), host: own(host), port, path, status: StatusCode::FOUND }
+        Redirect {
+            scheme: own(scheme),
+            host: own(host),
+            port,
+            path,
+            status: StatusCode::FOUND,
+        }
     }
 
     fn location(rule: &Redirect, port: u16, path: &str, prefix: usize) -> String {
-        rule.location(&Asked { host: "a.test", path, query: Some("q=1"), prefix, port })
+        rule.location(&Asked {
+            host: "a.test",
+            path,
+            query: Some("q=1"),
+            prefix,
+            port,
+        })
     }
 
     #[test]
     fn ports_follow_the_listener_only_when_nothing_is_named() {
         let kept = |scheme, port| rule(scheme, None, port, Path::Kept);
-        assert_eq!(location(&kept(None, None), 80, "/x", 0), "http://a.test/x?q=1");
-        assert_eq!(location(&kept(None, None), 8080, "/x", 0), "http://a.test:8080/x?q=1");
-        assert_eq!(location(&kept(None, Some(80)), 8080, "/x", 0), "http://a.test/x?q=1");
-        assert_eq!(location(&kept(Some("https"), None), 8080, "/x", 0), "https://a.test/x?q=1");
-        assert_eq!(location(&kept(Some("https"), Some(8443)), 80, "/x", 0), "https://a.test:8443/x?q=1");
-        assert_eq!(location(&rule(None, Some("b.test"), None, Path::Kept), 8080, "/x", 0), "http://b.test:8080/x?q=1");
+        assert_eq!(
+            location(&kept(None, None), 80, "/x", 0),
+            "http://a.test/x?q=1"
+        );
+        assert_eq!(
+            location(&kept(None, None), 8080, "/x", 0),
+            "http://a.test:8080/x?q=1"
+        );
+        assert_eq!(
+            location(&kept(None, Some(80)), 8080, "/x", 0),
+            "http://a.test/x?q=1"
+        );
+        assert_eq!(
+            location(&kept(Some("https"), None), 8080, "/x", 0),
+            "https://a.test/x?q=1"
+        );
+        assert_eq!(
+            location(&kept(Some("https"), Some(8443)), 80, "/x", 0),
+            "https://a.test:8443/x?q=1"
+        );
+        assert_eq!(
+            location(&rule(None, Some("b.test"), None, Path::Kept), 8080, "/x", 0),
+            "http://b.test:8080/x?q=1"
+        );
     }
 
     #[test]
     fn prefixes_are_replaced_by_whole_segments() {
         let to = |p: &str| rule(None, None, None, Path::Prefix(p.into()));
-        assert_eq!(location(&to("/new"), 80, "/old/lemon", 4), "http://a.test/new/lemon?q=1");
-        assert_eq!(location(&to("/"), 80, "/old/lemon", 4), "http://a.test/lemon?q=1");
+        assert_eq!(
+            location(&to("/new"), 80, "/old/lemon", 4),
+            "http://a.test/new/lemon?q=1"
+        );
+        assert_eq!(
+            location(&to("/"), 80, "/old/lemon", 4),
+            "http://a.test/lemon?q=1"
+        );
         assert_eq!(location(&to("/"), 80, "/old", 4), "http://a.test/?q=1");
-        assert_eq!(location(&to("/new"), 80, "/old/", 4), "http://a.test/new?q=1");
+        assert_eq!(
+            location(&to("/new"), 80, "/old/", 4),
+            "http://a.test/new?q=1"
+        );
         let full = rule(None, None, None, Path::Full("/all".into()));
         assert_eq!(location(&full, 80, "/old/lemon", 0), "http://a.test/all");
     }

@@ -19,8 +19,14 @@ bits! {
     CONTENT_LENGTH 14; IDENTITY 15; HOST 16; DISGUISED 17;
 }
 
-const HOP_BY_HOP: u32 =
-    CONNECTION | KEEP_ALIVE | PROXY_CONNECTION | TE | TRANSFER_ENCODING | UPGRADE | HTTP2_SETTINGS | DISGUISED;
+const HOP_BY_HOP: u32 = CONNECTION
+    | KEEP_ALIVE
+    | PROXY_CONNECTION
+    | TE
+    | TRANSFER_ENCODING
+    | UPGRADE
+    | HTTP2_SETTINGS
+    | DISGUISED;
 
 /// `X-Forwarded-For`.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -74,13 +80,29 @@ fn bit_of(name: &[u8]) -> u32 {
         10 if name == b"connection" => CONNECTION,
         10 => folded(name, &[(b"keep-alive", KEEP_ALIVE)]),
         12 => folded(name, &[(b"x-request-id", REQUEST_ID)]),
-        14 => folded(name, &[(b"content-length", CONTENT_LENGTH), (b"http2-settings", HTTP2_SETTINGS)]),
+        14 => folded(
+            name,
+            &[
+                (b"content-length", CONTENT_LENGTH),
+                (b"http2-settings", HTTP2_SETTINGS),
+            ],
+        ),
         15 => folded(name, &[(b"x-forwarded-for", FORWARDED_FOR)]),
-        16 => folded(name, &[(b"x-forwarded-host", FORWARDED_HOST), (b"proxy-connection", PROXY_CONNECTION)]),
-        17 => {
-            folded(name, &[(b"x-forwarded-proto", FORWARDED_PROTO), (b"transfer-encoding", TRANSFER_ENCODING),
-                (b"x-client-cert-san", IDENTITY)])
-        }
+        16 => folded(
+            name,
+            &[
+                (b"x-forwarded-host", FORWARDED_HOST),
+                (b"proxy-connection", PROXY_CONNECTION),
+            ],
+        ),
+        17 => folded(
+            name,
+            &[
+                (b"x-forwarded-proto", FORWARDED_PROTO),
+                (b"transfer-encoding", TRANSFER_ENCODING),
+                (b"x-client-cert-san", IDENTITY),
+            ],
+        ),
         21 => folded(name, &[(b"x-client-cert-subject", IDENTITY)]),
         23 => folded(name, &[(b"x-authenticated-subject", IDENTITY)]),
         _ => 0,
@@ -95,14 +117,20 @@ fn folded(name: &[u8], known: &[(&[u8], u32)]) -> u32 {
             return *bit;
         }
     }
-    if name.contains(&b'_') && known.iter().any(|(spelling, _)| same_folded(name, spelling)) {
+    if name.contains(&b'_')
+        && known
+            .iter()
+            .any(|(spelling, _)| same_folded(name, spelling))
+    {
         return DISGUISED;
     }
     0
 }
 
 fn same_folded(name: &[u8], spelling: &[u8]) -> bool {
-    name.iter().zip(spelling).all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
+    name.iter()
+        .zip(spelling)
+        .all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
 }
 
 impl Found {
@@ -203,8 +231,11 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) {
         }
     }
     if found.has(DISGUISED) {
-        let names: Vec<HeaderName> =
-            headers.keys().filter(|n| bit_of(n.as_str().as_bytes()) == DISGUISED).cloned().collect();
+        let names: Vec<HeaderName> = headers
+            .keys()
+            .filter(|n| bit_of(n.as_str().as_bytes()) == DISGUISED)
+            .cloned()
+            .collect();
         for name in names {
             headers.remove(name);
         }
@@ -232,12 +263,19 @@ fn strip_nominated(headers: &mut HeaderMap) {
 }
 
 fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().flat_map(|v| list(v.as_bytes())).any(|t| t.eq_ignore_ascii_case(b"trailers"))
+    headers
+        .get_all(header::TE)
+        .iter()
+        .flat_map(|v| list(v.as_bytes()))
+        .any(|t| t.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// The elements of a comma-separated list (RFC 9110, section 5.6.1), without white space; empty ones are left out.
 pub fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty())
+    value
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|t| !t.is_empty())
 }
 
 /// How the body of a message with `Transfer-Encoding` is coded.
@@ -265,5 +303,9 @@ pub fn transfer_coding(headers: &HeaderMap) -> Coding {
         .iter()
         .flat_map(|v| list(v.as_bytes()))
         .any(|coding| !coding.eq_ignore_ascii_case(b"chunked"));
-    if foreign { Coding::Unknown } else { Coding::Malformed }
+    if foreign {
+        Coding::Unknown
+    } else {
+        Coding::Malformed
+    }
 }

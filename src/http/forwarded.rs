@@ -17,11 +17,19 @@ impl Networks {
     /// Networks from (address, prefix length); IPv4 lengths count within IPv4.
     #[must_use]
     pub fn new(list: &[(IpAddr, u8)]) -> Networks {
-        Networks(list.iter().map(|(ip, len)| {
-            let len = u32::from(*len) + if ip.is_ipv4() { 96 } else { 0 };
-            let mask = if len == 0 { 0 } else { u128::MAX << (128 - len.min(128)) };
-            (number(*ip) & mask, mask)
-        }).collect())
+        Networks(
+            list.iter()
+                .map(|(ip, len)| {
+                    let len = u32::from(*len) + if ip.is_ipv4() { 96 } else { 0 };
+                    let mask = if len == 0 {
+                        0
+                    } else {
+                        u128::MAX << (128 - len.min(128))
+                    };
+                    (number(*ip) & mask, mask)
+                })
+                .collect(),
+        )
     }
 
     /// Is nobody in it?
@@ -63,10 +71,18 @@ pub fn client_behind(headers: &HeaderMap, peer: IpAddr, trusted: &Networks) -> I
     let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
     if lines.is_empty() {
         let lines: Vec<&HeaderValue> = headers.get_all(header::FORWARDED).iter().collect();
-        let hops = lines.iter().rev().flat_map(|line| fields::list(line.as_bytes()).rev()).map(node_of_forwarded);
+        let hops = lines
+            .iter()
+            .rev()
+            .flat_map(|line| fields::list(line.as_bytes()).rev())
+            .map(node_of_forwarded);
         walk(&mut client, hops, trusted);
     } else {
-        let hops = lines.iter().rev().flat_map(|line| fields::list(line.as_bytes()).rev()).map(address);
+        let hops = lines
+            .iter()
+            .rev()
+            .flat_map(|line| fields::list(line.as_bytes()).rev())
+            .map(address);
         walk(&mut client, hops, trusted);
     }
     client
@@ -88,7 +104,11 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     let ip = text
         .parse::<IpAddr>()
         .or_else(|_| text.parse::<SocketAddr>().map(|a| a.ip()))
-        .or_else(|_| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>())
+        .or_else(|_| {
+            text.trim_start_matches('[')
+                .trim_end_matches(']')
+                .parse::<IpAddr>()
+        })
         .ok()?;
     Some(ip.to_canonical())
 }
@@ -98,9 +118,13 @@ fn node_of_forwarded(element: &[u8]) -> Option<IpAddr> {
     element.split(|b| *b == b';').find_map(|pair| {
         let pair = pair.trim_ascii();
         let (name, value) = pair.split_at_checked(4)?;
-        name.eq_ignore_ascii_case(b"for=").then(|| address(value.strip_prefix(b"\"").map_or(value, |v| {
-            v.strip_suffix(b"\"").unwrap_or(v)
-        })))?
+        name.eq_ignore_ascii_case(b"for=").then(|| {
+            address(
+                value
+                    .strip_prefix(b"\"")
+                    .map_or(value, |v| v.strip_suffix(b"\"").unwrap_or(v)),
+            )
+        })?
     })
 }
 
@@ -141,7 +165,11 @@ pub fn write(headers: &mut HeaderMap, found: Found, hop: &Hop<'_>) {
 }
 
 fn joined(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let lines: Vec<&[u8]> = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<&[u8]> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
@@ -154,37 +182,88 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let list: Vec<(IpAddr, u8)> = trusted.iter().map(|(ip, len)| (ip.parse().unwrap(), *len)).collect();
+        let list: Vec<(IpAddr, u8)> = trusted
+            .iter()
+            .map(|(ip, len)| (ip.parse().unwrap(), *len))
+            .collect();
         client_behind(&headers, "10.0.0.1".parse().unwrap(), &Networks::new(&list)).to_string()
     }
 
     #[test]
     fn walks_from_the_right_past_trusted_hops_only() {
         let trusted = &[("10.0.0.0", 8)];
-        assert_eq!(client(&[("x-forwarded-for", "6.6.6.6, 1.2.3.4")], trusted), "1.2.3.4");
-        assert_eq!(client(&[("x-forwarded-for", "1.2.3.4, 10.0.0.7")], trusted), "1.2.3.4");
-        assert_eq!(client(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4, 10.1.1.1")], trusted), "1.2.3.4");
-        assert_eq!(client(&[("x-forwarded-for", "10.0.0.9, 10.0.0.7")], trusted), "10.0.0.9");
-        assert_eq!(client(&[("x-forwarded-for", "1.2.3.4, unknown")], trusted), "10.0.0.1");
-        assert_eq!(client(&[("x-forwarded-for", "[2001:db8::1]:99")], trusted), "2001:db8::1");
-        assert_eq!(client(&[("x-forwarded-for", "::ffff:1.2.3.4")], trusted), "1.2.3.4");
+        assert_eq!(
+            client(&[("x-forwarded-for", "6.6.6.6, 1.2.3.4")], trusted),
+            "1.2.3.4"
+        );
+        assert_eq!(
+            client(&[("x-forwarded-for", "1.2.3.4, 10.0.0.7")], trusted),
+            "1.2.3.4"
+        );
+        assert_eq!(
+            client(
+                &[
+                    ("x-forwarded-for", "6.6.6.6"),
+                    ("x-forwarded-for", "1.2.3.4, 10.1.1.1")
+                ],
+                trusted
+            ),
+            "1.2.3.4"
+        );
+        assert_eq!(
+            client(&[("x-forwarded-for", "10.0.0.9, 10.0.0.7")], trusted),
+            "10.0.0.9"
+        );
+        assert_eq!(
+            client(&[("x-forwarded-for", "1.2.3.4, unknown")], trusted),
+            "10.0.0.1"
+        );
+        assert_eq!(
+            client(&[("x-forwarded-for", "[2001:db8::1]:99")], trusted),
+            "2001:db8::1"
+        );
+        assert_eq!(
+            client(&[("x-forwarded-for", "::ffff:1.2.3.4")], trusted),
+            "1.2.3.4"
+        );
         assert_eq!(client(&[], trusted), "10.0.0.1");
     }
 
     #[test]
     fn reads_rfc_7239_where_there_is_no_x_forwarded_for() {
         let trusted = &[("10.0.0.0", 8)];
-        assert_eq!(client(&[("forwarded", "for=6.6.6.6, proto=http;For=\"[2001:db8::7]:4711\"")], trusted), "2001:db8::7");
-        assert_eq!(client(&[("forwarded", "for=1.2.3.4, for=10.3.2.1")], trusted), "1.2.3.4");
+        assert_eq!(
+            client(
+                &[(
+                    "forwarded",
+                    "for=6.6.6.6, proto=http;For=\"[2001:db8::7]:4711\""
+                )],
+                trusted
+            ),
+            "2001:db8::7"
+        );
+        assert_eq!(
+            client(&[("forwarded", "for=1.2.3.4, for=10.3.2.1")], trusted),
+            "1.2.3.4"
+        );
         assert_eq!(client(&[("forwarded", "for=_hidden")], trusted), "10.0.0.1");
     }
 
     #[test]
     fn networks_know_their_edges() {
         let any = Networks::new(&[("0.0.0.0".parse().unwrap(), 0), ("::".parse().unwrap(), 0)]);
-        assert!(any.contains("203.0.113.9".parse().unwrap()) && any.contains("2001:db8::1".parse().unwrap()));
+        assert!(
+            any.contains("203.0.113.9".parse().unwrap())
+                && any.contains("2001:db8::1".parse().unwrap())
+        );
         let ten = Networks::new(&[("10.1.0.0".parse().unwrap(), 16)]);
-        assert!(ten.contains("10.1.255.255".parse().unwrap()) && ten.contains("::ffff:10.1.2.3".parse().unwrap()));
-        assert!(!ten.contains("10.2.0.0".parse().unwrap()) && !ten.contains("2001:db8::1".parse().unwrap()));
+        assert!(
+            ten.contains("10.1.255.255".parse().unwrap())
+                && ten.contains("::ffff:10.1.2.3".parse().unwrap())
+        );
+        assert!(
+            !ten.contains("10.2.0.0".parse().unwrap())
+                && !ten.contains("2001:db8::1".parse().unwrap())
+        );
     }
 }

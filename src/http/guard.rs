@@ -84,7 +84,11 @@ impl Guard {
     /// Wraps a socket; `rewound` is read before anything else.
     #[must_use]
     pub fn new(stream: TcpStream, wire: Arc<Wire>, rewound: Bytes) -> Guard {
-        Guard { stream, wire, rewound }
+        Guard {
+            stream,
+            wire,
+            rewound,
+        }
     }
 
     /// The bare socket.
@@ -95,7 +99,9 @@ impl Guard {
 
     fn note_read(&self, n: usize) {
         if n > 0 {
-            self.wire.read.store(self.wire.bytes_read() + n as u64, Relaxed);
+            self.wire
+                .read
+                .store(self.wire.bytes_read() + n as u64, Relaxed);
             if !self.wire.has(BUSY) {
                 self.wire.turn(HEAD_BEGUN, 0);
             }
@@ -105,7 +111,9 @@ impl Guard {
     fn note_written(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(n)) => {
-                self.wire.written.store(self.wire.written() + *n as u64, Relaxed);
+                self.wire
+                    .written
+                    .store(self.wire.written() + *n as u64, Relaxed);
                 if self.wire.has(WRITE_BLOCKED) {
                     self.wire.turn(0, WRITE_BLOCKED);
                 }
@@ -126,7 +134,11 @@ impl Guard {
 }
 
 impl AsyncRead for Guard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.rewound.is_empty() {
             let n = self.rewound.len().min(buf.remaining());
             buf.put_slice(&self.rewound[..n]);
@@ -146,7 +158,11 @@ impl AsyncRead for Guard {
 }
 
 impl AsyncWrite for Guard {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.keeps_back() {
             return Poll::Ready(Ok(buf.len()));
         }

@@ -24,7 +24,11 @@ pub struct Refusal {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Refusal { reason, detail: None, fields: Vec::new() }
+        Refusal {
+            reason,
+            detail: None,
+            fields: Vec::new(),
+        }
     }
 }
 
@@ -32,7 +36,11 @@ impl Refusal {
     /// With words that tell more.
     #[must_use]
     pub fn because(reason: Reason, detail: impl Into<String>) -> Refusal {
-        Refusal { reason, detail: Some(detail.into()), fields: Vec::new() }
+        Refusal {
+            reason,
+            detail: Some(detail.into()),
+            fields: Vec::new(),
+        }
     }
 
     /// With one more field.
@@ -52,7 +60,10 @@ pub fn problem(refusal: &Refusal, request_id: &HeaderValue, show_detail: bool) -
     *response.status_mut() = reason.status();
     let headers = response.headers_mut();
     headers.reserve(6 + refusal.fields.len());
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     headers.insert(X_GATEWAY_REASON, HeaderValue::from_static(reason.word()));
     headers.insert(PROXY_STATUS, proxy_status(reason));
     headers.insert(X_REQUEST_ID, request_id.clone());
@@ -82,7 +93,11 @@ fn body_of(refusal: &Refusal, request_id: &HeaderValue, show_detail: bool) -> By
 
 /// `tidegate; error=connection_refused; details="upstream_connect_failed"` (RFC 9209, section 2).
 fn proxy_status(reason: Reason) -> HeaderValue {
-    let text = format!("tidegate; error={}; details=\"{}\"", reason.proxy_error(), reason.word());
+    let text = format!(
+        "tidegate; error={}; details=\"{}\"",
+        reason.proxy_error(),
+        reason.word()
+    );
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("tidegate"))
 }
 
@@ -123,5 +138,7 @@ pub fn blames_upstream(reason: Reason) -> bool {
 /// 204, 304 and answers to HEAD carry no body (RFC 9110, section 6.4.1).
 #[must_use]
 pub fn may_have_body(status: StatusCode) -> bool {
-    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+    !status.is_informational()
+        && status != StatusCode::NO_CONTENT
+        && status != StatusCode::NOT_MODIFIED
 }

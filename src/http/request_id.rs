@@ -20,7 +20,11 @@ pub struct RequestIds {
 impl Default for RequestIds {
     fn default() -> Self {
         let random = || RandomState::new().build_hasher().finish();
-        RequestIds { high: random(), next: Cell::new(random()), block: RefCell::new(BytesMut::new()) }
+        RequestIds {
+            high: random(),
+            next: Cell::new(random()),
+            block: RefCell::new(BytesMut::new()),
+        }
     }
 }
 
@@ -59,7 +63,10 @@ fn write_hex(out: &mut [u8], value: u64) {
 /// Short enough for a log line and made of characters that need no escape anywhere.
 #[must_use]
 pub fn is_sane(id: &[u8]) -> bool {
-    (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:=+/@".contains(b))
+    (1..=128).contains(&id.len())
+        && id
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:=+/@".contains(b))
 }
 
 #[cfg(test)]
@@ -69,7 +76,8 @@ mod tests {
     #[test]
     fn never_twice_and_always_sane() {
         let ids = RequestIds::default();
-        let made: std::collections::HashSet<Vec<u8>> = (0..1000).map(|_| ids.make().as_bytes().to_vec()).collect();
+        let made: std::collections::HashSet<Vec<u8>> =
+            (0..1000).map(|_| ids.make().as_bytes().to_vec()).collect();
         assert_eq!(made.len(), 1000);
         assert!(made.iter().all(|id| id.len() == 32 && is_sane(id)));
     }
@@ -77,6 +85,12 @@ mod tests {
     #[test]
     fn sanity() {
         assert!(is_sane(b"7f3c-9.A_z:1"));
-        assert!(!is_sane(b"") && !is_sane(b"a b") && !is_sane(b"a\"") && !is_sane(&[b'a'; 129]) && !is_sane("é".as_bytes()));
+        assert!(
+            !is_sane(b"")
+                && !is_sane(b"a b")
+                && !is_sane(b"a\"")
+                && !is_sane(&[b'a'; 129])
+                && !is_sane("é".as_bytes())
+        );
     }
 }

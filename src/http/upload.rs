@@ -69,7 +69,13 @@ pub struct Upload {
 impl Upload {
     /// A body that nobody has read from yet.
     #[must_use]
-    pub fn new(incoming: Incoming, rules: Rules, expects_continue: bool, timers: &Rc<Timers>, now: Nanos) -> Rc<Upload> {
+    pub fn new(
+        incoming: Incoming,
+        rules: Rules,
+        expects_continue: bool,
+        timers: &Rc<Timers>,
+        now: Nanos,
+    ) -> Rc<Upload> {
         Rc::new(Upload {
             incoming: RefCell::new(Some(incoming)),
             progress: Cell::new(Progress::Streaming),
@@ -166,7 +172,10 @@ impl Upload {
         if self.rules.max.is_some_and(|max| bytes > max) {
             return Err(self.end(Progress::TooLarge));
         }
-        if self.rate_broken_at(Duration::ZERO).is_some_and(|allowed| self.waited.get() > allowed) {
+        if self
+            .rate_broken_at(Duration::ZERO)
+            .is_some_and(|allowed| self.waited.get() > allowed)
+        {
             return Err(self.end(Progress::TooSlow));
         }
         Ok(frame)
@@ -179,7 +188,10 @@ impl Upload {
         Some(after.max(earned).max(least))
     }
 
-    fn wait_for_client(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn wait_for_client(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let mut slot = self.deadline.borrow_mut();
         let deadline = slot.get_or_insert_with(|| self.timers.deadline());
         if deadline.fired() {
@@ -195,7 +207,9 @@ impl Upload {
             let now = time::now();
             self.waiting_since.set(Some(now));
             let gap = self.rules.gap.filter(|_| !self.answered.get());
-            let rate = self.rate_broken_at(Duration::ZERO).map(|at| at.saturating_sub(self.waited.get()));
+            let rate = self
+                .rate_broken_at(Duration::ZERO)
+                .map(|at| at.saturating_sub(self.waited.get()));
             deadline.set(now, gap.into_iter().chain(rate).min());
         }
         let mut poller = self.poller.borrow_mut();
@@ -254,7 +268,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = UploadError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match &*self {
             RequestBody::Empty => Poll::Ready(None),
             RequestBody::Upload(upload) => upload.poll_frame(cx),
@@ -271,9 +288,11 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             RequestBody::Empty => SizeHint::with_exact(0),
-            RequestBody::Upload(upload) => {
-                upload.incoming.borrow().as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
-            }
+            RequestBody::Upload(upload) => upload
+                .incoming
+                .borrow()
+                .as_ref()
+                .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint),
         }
     }
 }

@@ -57,17 +57,34 @@ impl Relay {
         timeout: Option<Duration>,
         due: Option<Nanos>,
     ) -> Relay {
-        Relay { incoming, exchange, connection: Some(connection), timeout, due, waiting: false }
+        Relay {
+            incoming,
+            exchange,
+            connection: Some(connection),
+            timeout,
+            due,
+            waiting: false,
+        }
     }
 
     /// The body has been handed over whole.
     pub fn finish(&mut self) {
         let now = self.exchange.client.worker.recent();
         if let Some(connection) = self.connection.take() {
-            let uploaded = self.exchange.upload.as_ref().is_none_or(|u| u.progress() == Progress::Done);
+            let uploaded = self
+                .exchange
+                .upload
+                .as_ref()
+                .is_none_or(|u| u.progress() == Progress::Done);
             if uploaded && let Some((upstream, endpoint)) = self.exchange.held() {
                 let worker = &self.exchange.client.worker;
-                worker.pool.borrow_mut().put(endpoint, connection, &upstream.pool, now, worker.index);
+                worker.pool.borrow_mut().put(
+                    endpoint,
+                    connection,
+                    &upstream.pool,
+                    now,
+                    worker.index,
+                );
             }
         }
         self.exchange.end();
@@ -75,7 +92,12 @@ impl Relay {
 
     fn break_off(&mut self, reason: Reason) -> BrokenBody {
         self.connection = None;
-        let reason = self.exchange.upload.as_ref().and_then(|u| super::forward::fault_of(u.progress())).unwrap_or(reason);
+        let reason = self
+            .exchange
+            .upload
+            .as_ref()
+            .and_then(|u| super::forward::fault_of(u.progress()))
+            .unwrap_or(reason);
         self.exchange.failed(reason);
         self.exchange.end();
         BrokenBody(reason)
@@ -88,7 +110,9 @@ impl Relay {
             self.waiting = true;
             let now = client.worker.read_clock();
             let silence = self.timeout.map(|t| now.plus(t));
-            client.deadline.set_at(now, silence.into_iter().chain(self.due).min());
+            client
+                .deadline
+                .set_at(now, silence.into_iter().chain(self.due).min());
             return Poll::Pending;
         }
         if !client.deadline.fired() {
@@ -96,10 +120,18 @@ impl Relay {
         }
         let now = client.worker.read_clock();
         // A byte of the upload counts as life, too.
-        let moved = self.exchange.upload.as_ref().map(|u| u.moved_at()).zip(self.timeout).map(|(at, t)| at.plus(t));
+        let moved = self
+            .exchange
+            .upload
+            .as_ref()
+            .map(|u| u.moved_at())
+            .zip(self.timeout)
+            .map(|(at, t)| at.plus(t));
         match moved.filter(|at| *at > now && self.due.is_none_or(|due| due > now)) {
             Some(at) => {
-                client.deadline.set_at(now, Some(at).into_iter().chain(self.due).min());
+                client
+                    .deadline
+                    .set_at(now, Some(at).into_iter().chain(self.due).min());
                 Poll::Pending
             }
             None => Poll::Ready(Some(Err(self.break_off(Reason::UpstreamTimeout)))),
@@ -130,7 +162,9 @@ impl HttpBody for Body {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(relay.break_off(Reason::UpstreamReset)))),
+            Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Err(relay.break_off(Reason::UpstreamReset))))
+            }
             Poll::Ready(None) => {
                 relay.finish();
                 Poll::Ready(None)

@@ -36,11 +36,20 @@ impl Client {
     #[must_use]
     pub fn new(worker: Rc<Worker>, listener: usize, peer: IpAddr, local: SocketAddr) -> Rc<Client> {
         let peer = peer.to_canonical();
-        let peer_text =
-            HeaderValue::from_str(&peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let peer_text = HeaderValue::from_str(&peer.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let deadline = worker.timers.deadline();
         let wire = Arc::new(Wire::default());
-        Rc::new(Client { worker, listener, peer, peer_text, local, wire, deadline, requests: Cell::new(0) })
+        Rc::new(Client {
+            worker,
+            listener,
+            peer,
+            peer_text,
+            local,
+            wire,
+            deadline,
+            requests: Cell::new(0),
+        })
     }
 
     /// Lets the connection's task look at the state of the world again.

@@ -147,11 +147,19 @@ impl Exchange {
         self.release(now);
         let counted = self.pin.upstreams[upstream].counts_in_flight();
         let (upstream, endpoint) = (upstream as u32, endpoint as u32);
-        let lease = Lease { upstream, endpoint, counted, since: now };
+        let lease = Lease {
+            upstream,
+            endpoint,
+            counted,
+            since: now,
+        };
         if counted {
             self.endpoint_of(lease).enter();
         }
-        self.endpoint_of(lease).stats.busy.add(self.client.worker.index, 1);
+        self.endpoint_of(lease)
+            .stats
+            .busy
+            .add(self.client.worker.index, 1);
         self.lease = Some(lease);
         self.attempts += 1;
         if let Some(note) = &mut self.note {
@@ -163,19 +171,27 @@ impl Exchange {
     #[must_use]
     pub fn held(&self) -> Option<(&Upstream, &Endpoint)> {
         let lease = self.lease?;
-        Some((&self.pin.upstreams[lease.upstream as usize], self.endpoint_of(lease)))
+        Some((
+            &self.pin.upstreams[lease.upstream as usize],
+            self.endpoint_of(lease),
+        ))
     }
 
     /// Gives the endpoint back.
     pub fn release(&mut self, now: Nanos) {
-        let Some(lease) = self.lease.take() else { return };
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
         let endpoint = self.endpoint_of(lease);
         endpoint.stats.busy.add(self.client.worker.index, -1);
         if lease.counted {
             endpoint.leave();
         }
         let stats = &self.pin.upstreams[lease.upstream as usize].stats;
-        stats.duration.record(self.client.worker.index, now.0.saturating_sub(lease.since.0));
+        stats.duration.record(
+            self.client.worker.index,
+            now.0.saturating_sub(lease.since.0),
+        );
     }
 
     /// An answer of the endpoint has begun.
@@ -184,7 +200,9 @@ impl Exchange {
         self.head_at = Some(now);
         self.status = Some(status);
         if let Some((_, endpoint)) = self.held() {
-            endpoint.stats.count_request(self.client.worker.index, status);
+            endpoint
+                .stats
+                .count_request(self.client.worker.index, status);
         }
         if let Some(upload) = &self.upload {
             upload.answer_began();
@@ -213,7 +231,8 @@ impl Exchange {
     #[must_use]
     pub fn abandons_body(&self) -> bool {
         let broken = |p| !matches!(p, Progress::Done | Progress::Streaming);
-        self.unread.is_some() && !self.keeps_unread || self.upload.as_ref().is_some_and(|u| broken(u.progress()))
+        self.unread.is_some() && !self.keeps_unread
+            || self.upload.as_ref().is_some_and(|u| broken(u.progress()))
     }
 
     /// The answer is whole: count it, log it, give everything back.
@@ -257,7 +276,9 @@ impl Exchange {
         let stats = self.stats();
         let status = self.final_status();
         stats.count_request(worker, self.client.listener as u16, &self.method, status);
-        stats.duration.record(worker, now.0.saturating_sub(self.started.0));
+        stats
+            .duration
+            .record(worker, now.0.saturating_sub(self.started.0));
         if self.route.is_some() {
             stats.in_flight.add(worker, -1);
         }
@@ -277,16 +298,27 @@ impl Exchange {
         let (upstream, endpoint) = match note.endpoint {
             Some((u, e)) => {
                 let upstream = &self.pin.upstreams[u as usize];
-                (Some(upstream.name.as_str()), Some(upstream.endpoints[e as usize].label.as_str()))
+                (
+                    Some(upstream.name.as_str()),
+                    Some(upstream.endpoints[e as usize].label.as_str()),
+                )
             }
             None => (None, None),
         };
         let entry = Entry {
             request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
-            client: Some(note.peer.as_deref().map_or(self.client.peer_text.as_bytes(), str::as_bytes)),
+            client: Some(
+                note.peer
+                    .as_deref()
+                    .map_or(self.client.peer_text.as_bytes(), str::as_bytes),
+            ),
             listener: Some(&self.listener().name),
-            protocol: Some(if self.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }),
-            method: Some(self.method.as_str().as_bytes()),
+            protocol: Some(if self.version == Version::HTTP_10 {
+                "HTTP/1.0"
+            } else {
+                "HTTP/1.1"
+            }),
+            method: Some(self.method.as_str()),
             host: note.host.as_ref().map(HeaderValue::as_bytes),
             path: Some(note.uri.path().as_bytes()),
             route: self.route().map(|r| r.name.as_str()),
@@ -303,7 +335,11 @@ impl Exchange {
             referer: note.referer.as_ref().map(HeaderValue::as_bytes),
             ..Entry::default()
         };
-        self.client.worker.log.borrow_mut().push(&entry, time::wall_at(self.started));
+        self.client
+            .worker
+            .log
+            .borrow_mut()
+            .push(&entry, time::wall_at(self.started));
     }
 
     fn final_status(&self) -> StatusCode {
@@ -311,7 +347,8 @@ impl Exchange {
     }
 
     fn stats(&self) -> &RouteStats {
-        self.route().map_or(&self.pin.unrouted, |route| &route.stats)
+        self.route()
+            .map_or(&self.pin.unrouted, |route| &route.stats)
     }
 
     fn endpoint_of(&self, lease: Lease) -> &Endpoint {
@@ -323,7 +360,11 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
             let cut = self.client.worker.drain.phase() == Phase::Cut;
-            self.failed(if cut { Reason::Draining } else { Reason::ClientClosed });
+            self.failed(if cut {
+                Reason::Draining
+            } else {
+                Reason::ClientClosed
+            });
             self.end();
         }
     }

@@ -46,7 +46,11 @@ pub struct Plan {
 ///
 /// # Errors
 /// The reason of a 408, 413, 502 or 504.
-pub async fn forward(exchange: &mut Exchange, request: Request<RequestBody>, plan: &Plan) -> Result<Answer, Refusal> {
+pub async fn forward(
+    exchange: &mut Exchange,
+    request: Request<RequestBody>,
+    plan: &Plan,
+) -> Result<Answer, Refusal> {
     let pin = exchange.pin.clone();
     let upstream = &pin.upstreams[plan.upstream];
     let worker = exchange.client.worker.clone();
@@ -55,7 +59,8 @@ pub async fn forward(exchange: &mut Exchange, request: Request<RequestBody>, pla
     exchange.hold(plan.upstream, index, now);
     let endpoint = &upstream.endpoints[index];
     let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
-    let replayable = matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method());
+    let replayable =
+        matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method());
     let mut request = request;
     if let Some(connection) = pooled {
         match attempt(exchange, connection, request, plan, replayable).await {
@@ -69,7 +74,11 @@ pub async fn forward(exchange: &mut Exchange, request: Request<RequestBody>, pla
     match attempt(exchange, connection, request, plan, false).await {
         Outcome::Answered(answer) => accept(exchange, answer),
         Outcome::Failed(refusal) => Err(refusal),
-        Outcome::Stale(_) => Err(blame(upstream, Reason::UpstreamReset, "closed a new connection before the request")),
+        Outcome::Stale(_) => Err(blame(
+            upstream,
+            Reason::UpstreamReset,
+            "closed a new connection before the request",
+        )),
     }
 }
 
@@ -80,13 +89,22 @@ enum Outcome {
     Stale(Request<RequestBody>),
 }
 
-async fn open(exchange: &Exchange, pin: &Arc<Snapshot>, plan: &Plan, index: usize) -> Result<Connection, Refusal> {
+async fn open(
+    exchange: &Exchange,
+    pin: &Arc<Snapshot>,
+    plan: &Plan,
+    index: usize,
+) -> Result<Connection, Refusal> {
     let upstream = &pin.upstreams[plan.upstream];
     let endpoint = &upstream.endpoints[index];
     let worker = &exchange.client.worker;
     let dialling = dial(endpoint.address, plan.timeouts.connect);
     match within(exchange, plan.due, dialling).await {
-        None => Err(blame(upstream, Reason::UpstreamTimeout, "the time for the whole request was over while connecting")),
+        None => Err(blame(
+            upstream,
+            Reason::UpstreamTimeout,
+            "the time for the whole request was over while connecting",
+        )),
         Some(Ok(connection)) => {
             endpoint.connected();
             Ok(connection)
@@ -94,19 +112,27 @@ async fn open(exchange: &Exchange, pin: &Arc<Snapshot>, plan: &Plan, index: usiz
         Some(Err(error)) => {
             endpoint.connect_failed(worker.read_clock());
             Err(match error {
-                DialError::TimedOut => {
-                    blame(upstream, Reason::UpstreamConnectTimeout, &format!("connecting to {} took too long", endpoint.label))
-                }
-                DialError::Failed(error) => {
-                    blame(upstream, Reason::UpstreamConnectFailed, &format!("connecting to {}: {error}", endpoint.label))
-                }
+                DialError::TimedOut => blame(
+                    upstream,
+                    Reason::UpstreamConnectTimeout,
+                    &format!("connecting to {} took too long", endpoint.label),
+                ),
+                DialError::Failed(error) => blame(
+                    upstream,
+                    Reason::UpstreamConnectFailed,
+                    &format!("connecting to {}: {error}", endpoint.label),
+                ),
             })
         }
     }
 }
 
 /// Waits for `future` until `due`; `None` when the time is over.
-async fn within<F: Future>(exchange: &Exchange, due: Option<Nanos>, future: F) -> Option<F::Output> {
+async fn within<F: Future>(
+    exchange: &Exchange,
+    due: Option<Nanos>,
+    future: F,
+) -> Option<F::Output> {
     let deadline = &exchange.client.deadline;
     deadline.set_at(exchange.client.worker.recent(), due);
     let mut future = pin!(future);
@@ -132,7 +158,13 @@ async fn attempt(
     }
     let sending = connection.sender.try_send_request(request);
     let error = match wait_for_head(exchange, plan, sending).await {
-        Some(Ok(response)) => return Outcome::Answered(Answer { response, connection, due: plan.due }),
+        Some(Ok(response)) => {
+            return Outcome::Answered(Answer {
+                response,
+                connection,
+                due: plan.due,
+            });
+        }
         Some(Err(error)) => error,
         None => return Outcome::Failed(late(exchange, plan)),
     };
@@ -151,14 +183,26 @@ fn judge(
         return Outcome::Stale(request);
     }
     let error = error.into_error();
-    if let Some(reason) = exchange.upload.as_ref().and_then(|u| fault_of(u.progress())) {
+    if let Some(reason) = exchange
+        .upload
+        .as_ref()
+        .and_then(|u| fault_of(u.progress()))
+    {
         return Outcome::Failed(Refusal::from(reason));
     }
     let broken = error.is_incomplete_message() || is_io(&error) || error.is_canceled();
-    if replayable && broken && !connection.tap.answered() && let Some(request) = connection.tap.replay() {
+    if replayable
+        && broken
+        && !connection.tap.answered()
+        && let Some(request) = connection.tap.replay()
+    {
         return Outcome::Stale(request);
     }
-    let reason = if broken || error.is_closed() { Reason::UpstreamReset } else { Reason::UpstreamProtocolError };
+    let reason = if broken || error.is_closed() {
+        Reason::UpstreamReset
+    } else {
+        Reason::UpstreamProtocolError
+    };
     let upstream = &exchange.pin.upstreams[plan.upstream];
     Outcome::Failed(blame(upstream, reason, &error.to_string()))
 }
@@ -197,11 +241,27 @@ fn blame(upstream: &Upstream, reason: Reason, detail: &str) -> Refusal {
 ///
 /// While the request's body is still on its way only the looser `body` deadline holds. It is found out late whether the
 /// upload has ended: so the nearer of the two is set, and looked at again when it falls.
-async fn wait_for_head<F: Future>(exchange: &Exchange, plan: &Plan, sending: F) -> Option<F::Output> {
+async fn wait_for_head<F: Future>(
+    exchange: &Exchange,
+    plan: &Plan,
+    sending: F,
+) -> Option<F::Output> {
     let (worker, deadline) = (&exchange.client.worker, &exchange.client.deadline);
     let sent = worker.recent();
-    let nearer = plan.timeouts.response.into_iter().chain(exchange.upload.as_ref().and(plan.timeouts.body)).min();
-    deadline.set_at(sent, nearer.map(|t| sent.plus(t)).into_iter().chain(plan.due).min());
+    let nearer = plan
+        .timeouts
+        .response
+        .into_iter()
+        .chain(exchange.upload.as_ref().and(plan.timeouts.body))
+        .min();
+    deadline.set_at(
+        sent,
+        nearer
+            .map(|t| sent.plus(t))
+            .into_iter()
+            .chain(plan.due)
+            .min(),
+    );
     let mut sending = pin!(sending);
     poll_fn(|cx| {
         if let Poll::Ready(output) = sending.as_mut().poll(cx) {
@@ -211,7 +271,10 @@ async fn wait_for_head<F: Future>(exchange: &Exchange, plan: &Plan, sending: F) 
             return Poll::Pending;
         }
         let now = worker.read_clock();
-        let due = head_due(exchange, plan, sent).into_iter().chain(plan.due).min();
+        let due = head_due(exchange, plan, sent)
+            .into_iter()
+            .chain(plan.due)
+            .min();
         if due.is_some_and(|due| due <= now) {
             return Poll::Ready(None);
         }
@@ -224,14 +287,19 @@ async fn wait_for_head<F: Future>(exchange: &Exchange, plan: &Plan, sending: F) 
 
 fn head_due(exchange: &Exchange, plan: &Plan, sent: Nanos) -> Option<Nanos> {
     match &exchange.upload {
-        Some(upload) if upload.progress() == Progress::Streaming => plan.timeouts.body.map(|t| upload.moved_at().plus(t)),
+        Some(upload) if upload.progress() == Progress::Streaming => {
+            plan.timeouts.body.map(|t| upload.moved_at().plus(t))
+        }
         Some(upload) => plan.timeouts.response.map(|t| upload.moved_at().plus(t)),
         None => plan.timeouts.response.map(|t| sent.plus(t)),
     }
 }
 
 fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
 }
 
 /// Checks the head of an answer and cleans it; what lies is a clean 502.
@@ -278,16 +346,30 @@ fn settle_length(response: &mut Response<Incoming>) -> Result<(), &'static str> 
         .get_all(header::CONTENT_LENGTH)
         .iter()
         .flat_map(|v| fields::list(v.as_bytes()))
-        .map(|n| std::str::from_utf8(n).ok().and_then(|n| n.parse::<u64>().ok()));
-    let length = numbers.next().flatten().ok_or("a Content-Length that is no number")?;
+        .map(|n| {
+            std::str::from_utf8(n)
+                .ok()
+                .and_then(|n| n.parse::<u64>().ok())
+        });
+    let length = numbers
+        .next()
+        .flatten()
+        .ok_or("a Content-Length that is no number")?;
     let differing = numbers.any(|n| n != Some(length));
     drop(numbers);
     if differing {
         return Err("differing Content-Lengths");
     }
-    if response.body().size_hint().exact().is_some_and(|exact| exact != length && exact != 0) {
+    if response
+        .body()
+        .size_hint()
+        .exact()
+        .is_some_and(|exact| exact != length && exact != 0)
+    {
         return Err("a Content-Length that differs from its body");
     }
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     Ok(())
 }

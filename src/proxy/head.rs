@@ -32,13 +32,20 @@ pub struct Head {
 pub fn check(parts: &mut Parts, uri_bytes: usize) -> Result<Head, Refusal> {
     let found = fields::scan(&parts.headers);
     if parts.method == Method::CONNECT {
-        return Err(Refusal::because(Reason::NotImplemented, "CONNECT is not offered here"));
+        return Err(Refusal::because(
+            Reason::NotImplemented,
+            "CONNECT is not offered here",
+        ));
     }
     check_coding(parts, found)?;
     check_target(parts, uri_bytes)?;
     check_host(parts, found)?;
     normalise_path(parts)?;
-    Ok(Head { found, expects_continue: check_expect(parts, found)?, websocket: check_upgrade(parts, found)? })
+    Ok(Head {
+        found,
+        expects_continue: check_expect(parts, found)?,
+        websocket: check_upgrade(parts, found)?,
+    })
 }
 
 fn bad(detail: impl Into<String>) -> Refusal {
@@ -52,7 +59,10 @@ fn check_coding(parts: &Parts, found: Found) -> Result<(), Refusal> {
     match fields::transfer_coding(&parts.headers) {
         Coding::Chunked => Ok(()),
         Coding::Malformed => Err(bad("Transfer-Encoding must be one line that says chunked")),
-        Coding::Unknown => Err(Refusal::because(Reason::NotImplemented, "no transfer coding but chunked is understood")),
+        Coding::Unknown => Err(Refusal::because(
+            Reason::NotImplemented,
+            "no transfer coding but chunked is understood",
+        )),
     }
 }
 
@@ -69,14 +79,26 @@ fn check_target(parts: &mut Parts, uri_bytes: usize) -> Result<(), Refusal> {
     if scheme != "http" && scheme != "https" {
         return Err(bad("the target's scheme is neither http nor https"));
     }
-    let length = scheme.len() + 3 + authority.as_str().len() + uri.path_and_query().map_or(0, |p| p.as_str().len());
+    let length = scheme.len()
+        + 3
+        + authority.as_str().len()
+        + uri.path_and_query().map_or(0, |p| p.as_str().len());
     check_length(length, uri_bytes)?;
     let host = host_of_target(authority)?;
     // The target's authority overrules Host (RFC 9112, section 3.2.2): route and upstream must agree.
     parts.headers.insert(header::HOST, host);
-    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let path = if path.as_str().starts_with('?') { joined("/", path.query()) } else { Some(path) };
-    parts.uri = path.map(Uri::from).ok_or_else(|| bad("the target's path is malformed"))?;
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = if path.as_str().starts_with('?') {
+        joined("/", path.query())
+    } else {
+        Some(path)
+    };
+    parts.uri = path
+        .map(Uri::from)
+        .ok_or_else(|| bad("the target's path is malformed"))?;
     Ok(())
 }
 
@@ -91,7 +113,10 @@ fn check_origin_form(parts: &Parts, uri_bytes: usize) -> Result<(), Refusal> {
 
 fn check_length(length: usize, most: usize) -> Result<(), Refusal> {
     if length > most {
-        return Err(Refusal::because(Reason::UriTooLong, format!("the target is {length} bytes long; {most} are allowed")));
+        return Err(Refusal::because(
+            Reason::UriTooLong,
+            format!("the target is {length} bytes long; {most} are allowed"),
+        ));
     }
     Ok(())
 }
@@ -106,7 +131,11 @@ fn host_of_target(authority: &Authority) -> Result<HeaderValue, Refusal> {
 fn check_host(parts: &Parts, found: Found) -> Result<(), Refusal> {
     if !found.host() && !parts.headers.contains_key(header::HOST) {
         let old = parts.version == Version::HTTP_10;
-        return if old { Ok(()) } else { Err(bad("there is no Host")) };
+        return if old {
+            Ok(())
+        } else {
+            Err(bad("there is no Host"))
+        };
     }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let (Some(one), None) = (hosts.next(), hosts.next()) else {
@@ -157,12 +186,20 @@ fn check_upgrade(parts: &Parts, found: Found) -> Result<bool, Refusal> {
         return Ok(false);
     }
     let headers = &parts.headers;
-    let lists = |name| headers.get_all(name).iter().flat_map(|v: &HeaderValue| fields::list(v.as_bytes()));
+    let lists = |name| {
+        headers
+            .get_all(name)
+            .iter()
+            .flat_map(|v: &HeaderValue| fields::list(v.as_bytes()))
+    };
     if !lists(header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade")) {
         return Ok(false);
     }
     if lists(header::UPGRADE).any(|token| !token.eq_ignore_ascii_case(b"websocket")) {
-        return Err(Refusal::because(Reason::UpgradeRefused, "no upgrade but websocket is allowed"));
+        return Err(Refusal::because(
+            Reason::UpgradeRefused,
+            "no upgrade but websocket is allowed",
+        ));
     }
     Ok(true)
 }

@@ -42,7 +42,10 @@ use head::Head;
 const VIA: HeaderValue = HeaderValue::from_static("1.1 tidegate");
 
 /// Answers one request. Never fails: whatever goes wrong becomes an answer with a reason.
-pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub async fn handle(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let (parts, incoming) = request.into_parts();
     let mut exchange = Exchange::open(client, &parts);
     let served = caught(serve(&mut exchange, parts, incoming)).await;
@@ -65,7 +68,11 @@ enum Served {
 }
 
 /// The same life, in which each step may refuse.
-async fn serve(exchange: &mut Exchange, mut parts: Parts, incoming: Incoming) -> Result<Served, Refusal> {
+async fn serve(
+    exchange: &mut Exchange,
+    mut parts: Parts,
+    incoming: Incoming,
+) -> Result<Served, Refusal> {
     let admitted = admit(exchange, &mut parts);
     let (head, target) = match admitted {
         Ok(admitted) => admitted,
@@ -91,7 +98,11 @@ async fn serve(exchange: &mut Exchange, mut parts: Parts, incoming: Incoming) ->
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, &mut parts, &head)?;
     let due = route.request_timeout.map(|t| exchange.started.plus(t));
-    let plan = Plan { upstream, timeouts, due };
+    let plan = Plan {
+        upstream,
+        timeouts,
+        due,
+    };
     let answer = forward::forward(exchange, Request::from_parts(parts, body), &plan).await?;
     Ok(Served::Relayed(answer, timeouts))
 }
@@ -109,7 +120,10 @@ fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), R
     let target = find_route(exchange, parts)?;
     exchange.follow(target.route);
     if head.websocket {
-        return Err(Refusal::because(Reason::NotImplemented, "WebSocket tunnels are not available in this version"));
+        return Err(Refusal::because(
+            Reason::NotImplemented,
+            "WebSocket tunnels are not available in this version",
+        ));
     }
     Ok((head, target))
 }
@@ -125,10 +139,15 @@ fn keep_id(exchange: &mut Exchange, parts: &Parts) {
 
 fn find_route(exchange: &Exchange, parts: &Parts) -> Result<Target, Refusal> {
     let host = host_of(parts);
-    match exchange.pin.table.find(host, parts.uri.path(), &parts.method) {
+    match exchange
+        .pin
+        .table
+        .find(host, parts.uri.path(), &parts.method)
+    {
         Routed::Match(target) => Ok(*target),
         Routed::MethodNotAllowed(allowed) => {
-            let allow = HeaderValue::from_str(&allowed.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""));
+            let allow = HeaderValue::from_str(&allowed.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static(""));
             Err(Refusal::from(Reason::MethodNotAllowed).with(header::ALLOW, allow))
         }
         Routed::None => Err(Refusal::from(Reason::RouteNotFound)),
@@ -137,15 +156,26 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<Target, Refusal> {
 
 /// The host without port and dot at its end; it was checked before.
 fn host_of(parts: &Parts) -> &[u8] {
-    let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    host::parse_authority(host).map(|authority| authority.host).unwrap_or_default()
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    host::parse_authority(host)
+        .map(|authority| authority.host)
+        .unwrap_or_default()
 }
 
 fn expects(parts: &Parts) -> bool {
     parts.headers.contains_key(header::EXPECT)
 }
 
-fn answer_own(action: &Action, exchange: &Exchange, parts: &Parts, target: Target) -> Response<Bytes> {
+fn answer_own(
+    action: &Action,
+    exchange: &Exchange,
+    parts: &Parts,
+    target: Target,
+) -> Response<Bytes> {
     match action {
         Action::Redirect(redirect) => redirect.answer(&Asked {
             host: std::str::from_utf8(host_of(parts)).unwrap_or_default(),
@@ -167,14 +197,21 @@ fn answer_own(action: &Action, exchange: &Exchange, parts: &Parts, target: Targe
 /// A body whose length is known to be too much is refused before it is asked for.
 fn refuse_body(incoming: &Incoming, max: Option<u64>) -> Option<Refusal> {
     let (length, max) = (incoming.size_hint().exact()?, max?);
-    (length > max)
-        .then(|| Refusal::because(Reason::BodyTooLarge, format!("the body is {length} bytes long; {max} are allowed")))
+    (length > max).then(|| {
+        Refusal::because(
+            Reason::BodyTooLarge,
+            format!("the body is {length} bytes long; {max} are allowed"),
+        )
+    })
 }
 
 /// The answer will come before the body was read.
 fn leave_body(exchange: &mut Exchange, incoming: Incoming, expects_continue: bool) {
     if !incoming.is_end_stream() {
-        let small = incoming.size_hint().exact().is_none_or(|n| n <= drain_rest::KEPT_UP_TO);
+        let small = incoming
+            .size_hint()
+            .exact()
+            .is_none_or(|n| n <= drain_rest::KEPT_UP_TO);
         exchange.leave_unread(incoming, small && !expects_continue);
     }
 }
@@ -189,9 +226,19 @@ fn take_body(
         return RequestBody::Empty;
     }
     let listener = exchange.listener();
-    let rules = Rules { max, gap: listener.timeouts.request_body, min_rate: listener.limits.min_body_rate };
+    let rules = Rules {
+        max,
+        gap: listener.timeouts.request_body,
+        min_rate: listener.limits.min_body_rate,
+    };
     let worker = &exchange.client.worker;
-    let upload = Upload::new(incoming, rules, head.expects_continue, &worker.timers, exchange.started);
+    let upload = Upload::new(
+        incoming,
+        rules,
+        head.expects_continue,
+        &worker.timers,
+        exchange.started,
+    );
     exchange.upload = Some(upload.clone());
     RequestBody::Upload(upload)
 }
@@ -202,7 +249,10 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: &Head) -> Result<()
     fields::strip_request(&mut parts.headers, found);
     if found.transfer_encoding() {
         // Said again on our own account: without a framing hyper would drop the body of a GET.
-        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        parts.headers.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
     }
     parts.headers.reserve(5);
     let host = match parts.headers.get(header::HOST) {
@@ -211,7 +261,15 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: &Head) -> Result<()
     };
     let client = exchange.client.clone();
     let trusted = found.forwarded() && trust(exchange, parts);
-    forwarded::write(&mut parts.headers, found, &Hop { peer: &client.peer_text, trusted, host: &host });
+    forwarded::write(
+        &mut parts.headers,
+        found,
+        &Hop {
+            peer: &client.peer_text,
+            trusted,
+            host: &host,
+        },
+    );
     let id = exchange.id();
     parts.headers.insert(X_REQUEST_ID, id);
     parts.headers.append(header::VIA, VIA);
@@ -221,7 +279,8 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: &Head) -> Result<()
 
 /// HTTP/1.0 knows no Host, HTTP/1.1 insists on one: the address that the client connected to is all that is known.
 fn host_for_old_client(exchange: &Exchange, parts: &mut Parts) -> Result<HeaderValue, Refusal> {
-    let host = HeaderValue::from_str(&exchange.client.local.to_string()).map_err(|_| Reason::InternalError)?;
+    let host = HeaderValue::from_str(&exchange.client.local.to_string())
+        .map_err(|_| Reason::InternalError)?;
     parts.headers.insert(header::HOST, host.clone());
     Ok(host)
 }
@@ -242,7 +301,10 @@ fn trust(exchange: &mut Exchange, parts: &Parts) -> bool {
                 "a private peer sends forwarded fields and is not in trusted_proxies; they are dropped"
             );
         }
-        listener.stats.untrusted_forwarded.add(client.worker.index, 1);
+        listener
+            .stats
+            .untrusted_forwarded
+            .add(client.worker.index, 1);
     }
     false
 }
@@ -250,11 +312,18 @@ fn trust(exchange: &mut Exchange, parts: &Parts) -> bool {
 fn relay(exchange: Box<Exchange>, answer: Answer, timeouts: Timeouts) -> Response<Body> {
     let (mut head, incoming) = answer.response.into_parts();
     if must_close(&exchange) {
-        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        head.headers
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let ended = incoming.is_end_stream();
     exchange.client.deadline.clear();
-    let mut relay = Relay::new(incoming, exchange, answer.connection, timeouts.body, answer.due);
+    let mut relay = Relay::new(
+        incoming,
+        exchange,
+        answer.connection,
+        timeouts.body,
+        answer.due,
+    );
     if ended {
         relay.finish();
         return Response::from_parts(head, Body::Own(Bytes::new()));
@@ -274,7 +343,9 @@ fn finish_own(mut exchange: Box<Exchange>, response: Response<Bytes>) -> Respons
     exchange.bytes_out = response.body().len() as u64;
     let mut response = response.map(Body::Own);
     if must_close(&exchange) || exchange.abandons_body() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     exchange.end();
     response
@@ -297,10 +368,12 @@ pub struct Panicked;
 /// It panicked; what it held is dropped.
 pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(Err(Panicked)),
-    })
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(Err(Panicked)),
+        },
+    )
     .await
 }

@@ -41,7 +41,13 @@ pub struct Worker {
 impl Worker {
     /// A worker that serves nobody yet.
     #[must_use]
-    pub fn new(index: usize, view: View, log: Buffer, drain: Drain, gateway: Arc<GatewayStats>) -> Rc<Worker> {
+    pub fn new(
+        index: usize,
+        view: View,
+        log: Buffer,
+        drain: Drain,
+        gateway: Arc<GatewayStats>,
+    ) -> Rc<Worker> {
         Rc::new(Worker {
             index,
             view,
@@ -53,7 +59,9 @@ impl Worker {
             gateway,
             connections: Cell::new(0),
             now: Cell::new(time::now()),
-            random: Cell::new(0x2545_f491_4f6c_dd1d ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            random: Cell::new(
+                0x2545_f491_4f6c_dd1d ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ),
         })
     }
 
@@ -83,8 +91,13 @@ impl Worker {
     /// Drops idle upstream connections that are closed, outlived, or whose endpoint is gone.
     pub fn sweep(&self) {
         let pin = self.view.pin();
-        let endpoints: Vec<&Endpoint> =
-            pin.upstreams.iter().flat_map(|u| u.endpoints.iter().map(|e| &**e)).collect();
-        self.pool.borrow_mut().sweep(self.read_clock(), &endpoints, self.index);
+        let endpoints: Vec<&Endpoint> = pin
+            .upstreams
+            .iter()
+            .flat_map(|u| u.endpoints.iter().map(|e| &**e))
+            .collect();
+        self.pool
+            .borrow_mut()
+            .sweep(self.read_clock(), &endpoints, self.index);
     }
 }

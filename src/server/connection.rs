@@ -36,8 +36,15 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const LEAST_BUFFER: usize = 64 * 1024;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(worker: Rc<Worker>, listener: usize, mut stream: TcpStream, peer: SocketAddr) {
-    let Ok(local) = stream.local_addr() else { return };
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    listener: usize,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
     let (mut peer, mut rewound) = (peer, Bytes::new());
     if worker.view.pin().listeners[listener].proxy_protocol {
         match Box::pin(proxy_header::read(&worker, listener, &mut stream, peer)).await {
@@ -46,7 +53,11 @@ pub(super) async fn serve(worker: Rc<Worker>, listener: usize, mut stream: TcpSt
         }
     }
     let client = Client::new(worker, listener, peer.ip(), local);
-    let mut line = Line { deadline: client.worker.timers.deadline(), idle_since: None, client };
+    let mut line = Line {
+        deadline: client.worker.timers.deadline(),
+        idle_since: None,
+        client,
+    };
     loop {
         if rewound.is_empty() && !line.speaks(&stream).await {
             return;
@@ -147,7 +158,9 @@ impl Line {
     /// Lets hyper speak until the connection ends or falls silent.
     async fn talk(&mut self, stream: TcpStream, rewound: Bytes) -> Turn {
         let client = self.client.clone();
-        let service = service_fn(move |request: hyper::Request<Incoming>| proxy::handle(client.clone(), request));
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            proxy::handle(client.clone(), request)
+        });
         let io = TokioIo::new(Guard::new(stream, self.client.wire.clone(), rewound));
         let mut talk = Box::new(self.builder().serve_connection(io, service));
         let mut doing = Doing::Exchange;
@@ -202,7 +215,9 @@ impl Line {
             Doing::Idle
         };
         let phase = self.phase();
-        if phase == Phase::Cut || (phase == Phase::Closing && now_doing == Doing::Idle && self.idle_since.is_some()) {
+        if phase == Phase::Cut
+            || (phase == Phase::Closing && now_doing == Doing::Idle && self.idle_since.is_some())
+        {
             return Poll::Ready(Cut::Silent);
         }
         if now_doing != *doing {
@@ -229,8 +244,12 @@ impl Line {
                 self.idle_since = Some(now);
                 self.deadline.set(now, Some(PARK_AFTER));
             }
-            Doing::Head => self.deadline.set(worker.read_clock(), self.timeouts().request_head),
-            Doing::Blocked(_) => self.deadline.set(worker.read_clock(), self.timeouts().write),
+            Doing::Head => self
+                .deadline
+                .set(worker.read_clock(), self.timeouts().request_head),
+            Doing::Blocked(_) => self
+                .deadline
+                .set(worker.read_clock(), self.timeouts().write),
         }
     }
 
@@ -249,7 +268,9 @@ impl Line {
                 Turn::Refused(stream, reason, detail)
             }
             Err(_) => Turn::Over,
-            Ok(()) if self.client.wire.has(BODY_UNREAD) || !parts.read_buf.is_empty() => Turn::Lingering(stream),
+            Ok(()) if self.client.wire.has(BODY_UNREAD) || !parts.read_buf.is_empty() => {
+                Turn::Lingering(stream)
+            }
             Ok(()) => Turn::Over,
         }
     }
@@ -266,11 +287,19 @@ impl Line {
         match cut {
             Cut::Park => {
                 // An empty `Bytes` would go on owning hyper's buffer.
-                let rest = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
+                let rest = if parts.read_buf.is_empty() {
+                    Bytes::new()
+                } else {
+                    parts.read_buf
+                };
                 Turn::Parked(stream, rest)
             }
             Cut::Silent => Turn::Over,
-            Cut::HeadTooSlow => Turn::Refused(stream, Reason::RequestTimeout, "the head did not come in time"),
+            Cut::HeadTooSlow => Turn::Refused(
+                stream,
+                Reason::RequestTimeout,
+                "the head did not come in time",
+            ),
         }
     }
 }
@@ -278,16 +307,30 @@ impl Line {
 /// hyper tells its parse errors apart only in words.
 fn refusal_of(error: &hyper::Error) -> (Reason, &'static str) {
     if error.is_parse_too_large() {
-        return (Reason::HeadTooLarge, "the head is larger than limits.head_bytes or has more fields than limits.headers");
+        return (
+            Reason::HeadTooLarge,
+            "the head is larger than limits.head_bytes or has more fields than limits.headers",
+        );
     }
     if error.is_parse_version_h2() {
         return (Reason::BadRequest, "HTTP/2 is not spoken on this port");
     }
     match error.to_string().as_str() {
-        "URI too long" => (Reason::UriTooLong, "the target is longer than any server reads"),
-        "invalid transfer-encoding parsed" => (Reason::NotImplemented, "no transfer coding but chunked is understood"),
-        "unexpected transfer-encoding parsed" => (Reason::BadRequest, "HTTP/1.0 knows no Transfer-Encoding"),
-        "invalid content-length parsed" => (Reason::BadRequest, "Content-Length is no number, or there are two"),
+        "URI too long" => (
+            Reason::UriTooLong,
+            "the target is longer than any server reads",
+        ),
+        "invalid transfer-encoding parsed" => (
+            Reason::NotImplemented,
+            "no transfer coding but chunked is understood",
+        ),
+        "unexpected transfer-encoding parsed" => {
+            (Reason::BadRequest, "HTTP/1.0 knows no Transfer-Encoding")
+        }
+        "invalid content-length parsed" => (
+            Reason::BadRequest,
+            "Content-Length is no number, or there are two",
+        ),
         _ => (Reason::BadRequest, "the head is not valid HTTP/1.1"),
     }
 }

@@ -22,20 +22,33 @@ const MOST: usize = 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Refuses a request whose head never became whole: answered, counted and logged with what is known.
-pub(super) async fn refuse(client: &Rc<Client>, mut stream: TcpStream, reason: Reason, detail: &str) {
+pub(super) async fn refuse(
+    client: &Rc<Client>,
+    mut stream: TcpStream,
+    reason: Reason,
+    detail: &str,
+) {
     let worker = &client.worker;
     let pin = worker.view.pin();
     let id = worker.ids.make();
     let answer = reply::raw(&Refusal::because(reason, detail), &id, pin.show_detail);
     let method = Method::from_bytes(b"-").unwrap_or_default();
-    pin.unrouted.count_request(worker.index, client.listener as u16, &method, reason.status());
+    pin.unrouted.count_request(
+        worker.index,
+        client.listener as u16,
+        &method,
+        reason.status(),
+    );
     pin.unrouted.count_reason(worker.index, reason);
     pin.unrouted.duration.record(worker.index, 0);
     if pin.access_log {
         log(client, &id, reason.status(), reason, answer.len());
     }
     drop(pin);
-    if timeout(WITHIN, stream.write_all(&answer)).await.is_ok_and(|written| written.is_ok()) {
+    if timeout(WITHIN, stream.write_all(&answer))
+        .await
+        .is_ok_and(|written| written.is_ok())
+    {
         linger(stream).await;
     }
 }
@@ -51,7 +64,11 @@ fn log(client: &Client, id: &http::HeaderValue, status: StatusCode, reason: Reas
         bytes_out: Some(bytes as u64),
         ..Entry::default()
     };
-    client.worker.log.borrow_mut().push(&entry, time::wall_nanos());
+    client
+        .worker
+        .log
+        .borrow_mut()
+        .push(&entry, time::wall_nanos());
 }
 
 /// Shuts the write side and throws away up to 1 MiB for at most 2 s.
@@ -63,7 +80,9 @@ pub(super) async fn linger(mut stream: TcpStream) {
         let mut scratch = vec![0; 16 * 1024];
         let mut left = MOST;
         while let Ok(n @ 1..) = stream.read(&mut scratch).await {
-            let Some(now_left) = left.checked_sub(n) else { return };
+            let Some(now_left) = left.checked_sub(n) else {
+                return;
+            };
             left = now_left;
         }
     })

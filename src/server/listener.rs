@@ -26,7 +26,11 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// # Errors
 /// What the system says: in use, not ours, not permitted.
 pub fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         // `[::]` is dual stack, whatever the system's default.
         socket.set_only_v6(false)?;
@@ -62,7 +66,12 @@ impl Admission {
         self.open.load(Relaxed)
     }
 
-    fn admit(self: &Arc<Self>, worker: &Rc<Worker>, listener: usize, peer: IpAddr) -> Result<Admitted, Refusal> {
+    fn admit(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        listener: usize,
+        peer: IpAddr,
+    ) -> Result<Admitted, Refusal> {
         let pin = worker.view.pin();
         let limits = &pin.listeners[listener].limits;
         if self.open.fetch_add(1, Relaxed) >= limits.connections.unwrap_or(usize::MAX) {
@@ -79,9 +88,17 @@ impl Admission {
             }
             *count += 1;
         }
-        pin.listeners[listener].stats.connections.add(worker.index, 1);
+        pin.listeners[listener]
+            .stats
+            .connections
+            .add(worker.index, 1);
         worker.connections.set(worker.connections.get() + 1);
-        Ok(Admitted { admission: self.clone(), ip, worker: worker.clone(), listener })
+        Ok(Admitted {
+            admission: self.clone(),
+            ip,
+            worker: worker.clone(),
+            listener,
+        })
     }
 }
 
@@ -89,7 +106,11 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Relaxed);
         if let Some(ip) = self.ip {
-            let mut counts = self.admission.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = self
+                .admission
+                .per_ip
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = counts.get_mut(&ip) {
                 *count -= 1;
                 if *count == 0 {
@@ -98,14 +119,24 @@ impl Drop for Admitted {
             }
         }
         let worker = &self.worker;
-        worker.view.pin().listeners[self.listener].stats.connections.add(worker.index, -1);
+        worker.view.pin().listeners[self.listener]
+            .stats
+            .connections
+            .add(worker.index, -1);
         worker.connections.set(worker.connections.get() - 1);
     }
 }
 
 /// Accepts until the drain closes the listener; what is queued by then is accepted still.
-pub(super) async fn run(worker: Rc<Worker>, admission: Arc<Admission>, listener: usize, socket: std::net::TcpListener) {
-    let Ok(socket) = TcpListener::from_std(socket) else { return };
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    admission: Arc<Admission>,
+    listener: usize,
+    socket: std::net::TcpListener,
+) {
+    let Ok(socket) = TcpListener::from_std(socket) else {
+        return;
+    };
     let drain = worker.drain.clone();
     let mut closing = std::pin::pin!(drain.reached(Phase::Closing));
     loop {
@@ -122,8 +153,15 @@ pub(super) async fn run(worker: Rc<Worker>, admission: Arc<Admission>, listener:
     empty_queue(&worker, &admission, listener, socket);
 }
 
-fn empty_queue(worker: &Rc<Worker>, admission: &Arc<Admission>, listener: usize, socket: TcpListener) {
-    let Ok(socket) = socket.into_std() else { return };
+fn empty_queue(
+    worker: &Rc<Worker>,
+    admission: &Arc<Admission>,
+    listener: usize,
+    socket: TcpListener,
+) {
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
     while let Ok((stream, peer)) = socket.accept() {
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
@@ -135,17 +173,30 @@ fn empty_queue(worker: &Rc<Worker>, admission: &Arc<Admission>, listener: usize,
 
 async fn back_off(worker: &Rc<Worker>, listener: usize, error: &io::Error) {
     // A client that left before it was accepted is no reason to wait.
-    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    ) {
         return;
     }
     let pin = worker.view.pin();
-    pin.listeners[listener].stats.count_refusal(worker.index, Refusal::Descriptors);
+    pin.listeners[listener]
+        .stats
+        .count_refusal(worker.index, Refusal::Descriptors);
     tracing::warn!(listener = pin.listeners[listener].name, %error, "cannot accept");
     drop(pin);
     tokio::time::sleep(BACK_OFF).await;
 }
 
-fn take(worker: &Rc<Worker>, admission: &Arc<Admission>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+fn take(
+    worker: &Rc<Worker>,
+    admission: &Arc<Admission>,
+    listener: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     match admission.admit(worker, listener, peer.ip()) {
         Ok(admitted) => {
             // Answers leave in one write: waiting for more would only add latency.
@@ -158,7 +209,9 @@ fn take(worker: &Rc<Worker>, admission: &Arc<Admission>, listener: usize, stream
         }
         Err(refusal) => {
             let pin = worker.view.pin();
-            pin.listeners[listener].stats.count_refusal(worker.index, refusal);
+            pin.listeners[listener]
+                .stats
+                .count_refusal(worker.index, refusal);
         }
     }
 }

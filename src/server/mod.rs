@@ -54,11 +54,23 @@ impl Gateway {
     /// An address that cannot be bound, a log file that cannot be opened; the message names it and says what to do.
     pub fn start(config: Config) -> io::Result<Gateway> {
         let workers = config.workers.map_or_else(available_cores, usize::from);
-        let ground = Ground { workers, connections: default_connections(), now: time::now() };
+        let ground = Ground {
+            workers,
+            connections: default_connections(),
+            now: time::now(),
+        };
         let shared = Shared::new(compile(&config, None, ground));
         let gateway = Arc::new(GatewayStats::new(workers));
-        let admin = config.admin.as_ref().map(|admin| bind_admin(admin.bind)).transpose()?;
-        let path = config.logging.access.as_ref().map_or(LogPath::Stdout, |access| access.path.clone());
+        let admin = config
+            .admin
+            .as_ref()
+            .map(|admin| bind_admin(admin.bind))
+            .transpose()?;
+        let path = config
+            .logging
+            .access
+            .as_ref()
+            .map_or(LogPath::Stdout, |access| access.path.clone());
         let log = Writer::start(path, gateway.access_log_dropped.clone())
             .map_err(|e| named(&e, "logging.access.path cannot be opened"))?;
         let drain = Drain::default();
@@ -80,7 +92,16 @@ impl Gateway {
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Gateway { workers, shared, gateway, drain, log, config, admin, ground })
+        Ok(Gateway {
+            workers,
+            shared,
+            gateway,
+            drain,
+            log,
+            config,
+            admin,
+            ground,
+        })
     }
 
     /// Runs the control thread on the calling thread, until SIGTERM or SIGINT has drained the gateway.
@@ -90,18 +111,35 @@ impl Gateway {
     /// # Errors
     /// The system gives no runtime or no signals.
     pub fn control(self, source: Option<Source>, level: LevelHandle) -> io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build_local(LocalOptions::default())?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(2)
+            .build_local(LocalOptions::default())?;
         runtime.block_on(self.run(source, level))
     }
 
     async fn run(self, source: Option<Source>, level: LevelHandle) -> io::Result<()> {
-        let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        let mut stop = [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ];
         let mut hangup = signal(SignalKind::hangup())?;
         if let Some(socket) = self.admin {
-            let page = admin::Admin::new(self.shared.clone(), self.gateway.clone(), self.drain.clone());
+            let page = admin::Admin::new(
+                self.shared.clone(),
+                self.gateway.clone(),
+                self.drain.clone(),
+            );
             tokio::task::spawn_local(page.serve(socket));
         }
-        let mut reloader = Reloader::new(self.config, self.shared, self.gateway, self.ground, source, level)?;
+        let mut reloader = Reloader::new(
+            self.config,
+            self.shared,
+            self.gateway,
+            self.ground,
+            source,
+            level,
+        )?;
         tracing::info!(generation = 1, workers = self.workers.len(), "ready");
         loop {
             tokio::select! {
@@ -111,10 +149,15 @@ impl Gateway {
                     reloader.reload(&self.log);
                 }
                 () = reloader.changed() => reloader.reload(&self.log),
-                () = reloader.retire() => {}
             }
         }
-        shut_down(&self.drain, &reloader.config().drain, &mut stop, self.workers).await;
+        shut_down(
+            &self.drain,
+            &reloader.config().drain,
+            &mut stop,
+            self.workers,
+        )
+        .await;
         if !self.log.finish(LAST_LINES) {
             tracing::warn!("the access log did not take its last lines in time");
         }
@@ -130,6 +173,8 @@ pub struct Source {
     pub files: Vec<PathBuf>,
     /// Told whenever one of the files may have changed. Watching began before they were read.
     pub watch: watch::Watch,
+    /// Answers for environment variables.
+    pub env: fn(&str) -> Option<String>,
     /// The other end of the watch.
     pub changes: tokio::sync::mpsc::Receiver<()>,
 }
@@ -143,10 +188,17 @@ async fn any(signals: &mut [Signal; 2]) {
 }
 
 /// Leads the drain from its first signal to the end of the last worker; a second signal ends at once.
-async fn shut_down(drain: &Drain, policy: &config::Drain, stop: &mut [Signal; 2], workers: Vec<JoinHandle<()>>) {
+async fn shut_down(
+    drain: &Drain,
+    policy: &config::Drain,
+    stop: &mut [Signal; 2],
+    workers: Vec<JoinHandle<()>>,
+) {
     tracing::info!(delay = ?policy.delay, deadline = ?policy.deadline, "draining: a second signal ends at once");
     drain.enter(Phase::Announced);
-    let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
+    let joined = tokio::task::spawn_blocking(move || {
+        workers.into_iter().for_each(|worker| drop(worker.join()))
+    });
     let phases = async {
         tokio::time::sleep(policy.delay).await;
         drain.enter(Phase::Closing);
@@ -177,8 +229,12 @@ fn available_cores() -> usize {
 
 /// Half of the descriptors that the process may open, for each connection has an upstream side.
 fn default_connections() -> usize {
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    usize::try_from(most.saturating_sub(OWN_DESCRIPTORS) / 2).unwrap_or(usize::MAX).max(16)
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(1 << 20);
+    usize::try_from(most.saturating_sub(OWN_DESCRIPTORS) / 2)
+        .unwrap_or(usize::MAX)
+        .max(16)
 }
 
 fn named(error: &io::Error, what: &str) -> io::Error {
@@ -186,22 +242,31 @@ fn named(error: &io::Error, what: &str) -> io::Error {
 }
 
 fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = std::net::TcpListener::bind(address)
-        .map_err(|e| named(&e, &format!("admin.bind {address} cannot be bound (choose another, or `admin: off`)")))?;
+    let socket = std::net::TcpListener::bind(address).map_err(|e| {
+        named(
+            &e,
+            &format!("admin.bind {address} cannot be bound (choose another, or `admin: off`)"),
+        )
+    })?;
     socket.set_nonblocking(true)?;
     tracing::info!(address = %socket.local_addr()?, "admin listening");
     Ok(socket)
 }
 
 /// One socket for each worker on each address; port 0 becomes the same free port for all of them.
-fn bind_all(config: &Config, workers: usize) -> io::Result<Vec<Vec<(usize, std::net::TcpListener)>>> {
-    let mut sockets: Vec<Vec<(usize, std::net::TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
+fn bind_all(
+    config: &Config,
+    workers: usize,
+) -> io::Result<Vec<Vec<(usize, std::net::TcpListener)>>> {
+    let mut sockets: Vec<Vec<(usize, std::net::TcpListener)>> =
+        (0..workers).map(|_| Vec::new()).collect();
     for (number, listener) in config.listeners.iter().enumerate() {
         for bind in &listener.bind {
             let mut address = *bind;
             taken_by_another(address)?;
             for own in &mut sockets {
-                let socket = listener::open(address).map_err(|e| cannot_bind(&e, &listener.name, address))?;
+                let socket = listener::open(address)
+                    .map_err(|e| cannot_bind(&e, &listener.name, address))?;
                 address = socket.local_addr()?;
                 own.push((number, socket));
             }
@@ -216,12 +281,18 @@ fn taken_by_another(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.bind(&address.into()).map_err(|e| cannot_bind(&e, "", address))
+    socket
+        .bind(&address.into())
+        .map_err(|e| cannot_bind(&e, "", address))
 }
 
 fn cannot_bind(error: &io::Error, listener: &str, address: SocketAddr) -> io::Error {
@@ -231,6 +302,13 @@ fn cannot_bind(error: &io::Error, listener: &str, address: SocketAddr) -> io::Er
         io::ErrorKind::AddrNotAvailable => "this machine has no such address",
         _ => "change `bind`",
     };
-    let place = if listener.is_empty() { String::new() } else { format!(" of listener {listener}") };
-    named(error, &format!("{address}{place} cannot be bound ({remedy})"))
+    let place = if listener.is_empty() {
+        String::new()
+    } else {
+        format!(" of listener {listener}")
+    };
+    named(
+        error,
+        &format!("{address}{place} cannot be bound ({remedy})"),
+    )
 }

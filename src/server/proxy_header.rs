@@ -24,11 +24,20 @@ pub(super) struct Told {
 }
 
 /// Reads the header; `None` where the connection must be closed.
-pub(super) async fn read(worker: &Rc<Worker>, listener: usize, stream: &mut TcpStream, peer: SocketAddr) -> Option<Told> {
+pub(super) async fn read(
+    worker: &Rc<Worker>,
+    listener: usize,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+) -> Option<Told> {
     let (name, trusted, within) = {
         let pin = worker.view.pin();
         let l = &pin.listeners[listener];
-        (l.name.clone(), l.trusted.contains(peer.ip()), l.timeouts.first_byte.unwrap_or(WITHIN))
+        (
+            l.name.clone(),
+            l.trusted.contains(peer.ip()),
+            l.timeouts.first_byte.unwrap_or(WITHIN),
+        )
     };
     if !trusted {
         tracing::warn!(listener = name, %peer, "closed: proxy_protocol is on and the peer is not in trusted_proxies");
@@ -42,7 +51,10 @@ pub(super) async fn read(worker: &Rc<Worker>, listener: usize, stream: &mut TcpS
         }
         Err(_) => return None,
     };
-    Some(Told { peer: source.unwrap_or(peer), rest })
+    Some(Told {
+        peer: source.unwrap_or(peer),
+        rest,
+    })
 }
 
 /// The source is `None` for a header that names no address (`UNKNOWN`, `LOCAL`).
@@ -66,8 +78,12 @@ fn whole(header: &HeaderResult<'_>) -> Option<(usize, Option<SocketAddr>)> {
     match header {
         HeaderResult::V1(Ok(v1)) => {
             let source = match &v1.addresses {
-                ppp::v1::Addresses::Tcp4(a) => Some(SocketAddr::new(IpAddr::V4(a.source_address), a.source_port)),
-                ppp::v1::Addresses::Tcp6(a) => Some(SocketAddr::new(IpAddr::V6(a.source_address), a.source_port)),
+                ppp::v1::Addresses::Tcp4(a) => {
+                    Some(SocketAddr::new(IpAddr::V4(a.source_address), a.source_port))
+                }
+                ppp::v1::Addresses::Tcp6(a) => {
+                    Some(SocketAddr::new(IpAddr::V6(a.source_address), a.source_port))
+                }
                 ppp::v1::Addresses::Unknown => None,
             };
             Some((v1.header.len(), source))
@@ -75,8 +91,12 @@ fn whole(header: &HeaderResult<'_>) -> Option<(usize, Option<SocketAddr>)> {
         HeaderResult::V2(Ok(v2)) => {
             let source = match (&v2.command, &v2.addresses) {
                 (ppp::v2::Command::Local, _) => None,
-                (_, ppp::v2::Addresses::IPv4(a)) => Some(SocketAddr::new(IpAddr::V4(a.source_address), a.source_port)),
-                (_, ppp::v2::Addresses::IPv6(a)) => Some(SocketAddr::new(IpAddr::V6(a.source_address), a.source_port)),
+                (_, ppp::v2::Addresses::IPv4(a)) => {
+                    Some(SocketAddr::new(IpAddr::V4(a.source_address), a.source_port))
+                }
+                (_, ppp::v2::Addresses::IPv6(a)) => {
+                    Some(SocketAddr::new(IpAddr::V6(a.source_address), a.source_port))
+                }
                 _ => None,
             };
             Some((v2.len(), source))

@@ -42,7 +42,15 @@ impl Reloader {
         source: Option<Source>,
         level: LevelHandle,
     ) -> io::Result<Reloader> {
-        Ok(Reloader { config, shared, gateway, ground, source, level, retired: Vec::new() })
+        Ok(Reloader {
+            config,
+            shared,
+            gateway,
+            ground,
+            source,
+            level,
+            retired: Vec::new(),
+        })
     }
 
     /// What is in force.
@@ -51,29 +59,28 @@ impl Reloader {
         &self.config
     }
 
-    /// Waits until a file of the configuration may have changed.
+    /// Waits until a file of the configuration may have changed; frees retired snapshots meanwhile, once no request
+    /// walks through them any more.
     pub async fn changed(&mut self) {
-        match &mut self.source {
-            Some(source) if source.changes.recv().await.is_some() => {}
-            _ => std::future::pending().await,
+        loop {
+            let waiting = !self.retired.is_empty();
+            tokio::select! {
+                Some(()) = next_change(&mut self.source) => return,
+                () = tokio::time::sleep(LOOK), if waiting => {
+                    self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+                }
+            }
         }
-    }
-
-    /// Frees retired snapshots that nobody walks through any more; never ready while there is none.
-    pub async fn retire(&mut self) {
-        if self.retired.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(LOOK).await;
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     /// Loads the file again and takes it up, if all of it is right and it says something new.
     pub fn reload(&mut self, log: &Writer) {
-        let Some(source) = &mut self.source else { return };
+        let Some(source) = &mut self.source else {
+            return;
+        };
         // Only what changed before this moment is about to be read; later changes announce themselves anew.
         while source.changes.try_recv().is_ok() {}
-        let result = match config::load(&source.path, &|name| std::env::var(name).ok()) {
+        let result = match config::load(&source.path, &source.env) {
             Err(problems) => self.reject(&config::render(&problems)),
             Ok(loaded) => {
                 source.watch.set_paths(loaded.sources.clone());
@@ -81,17 +88,24 @@ impl Reloader {
                 self.take_up(loaded.config, log)
             }
         };
-        self.gateway.reload(result, self.shared.load().generation, time::wall_nanos());
+        self.gateway
+            .reload(result, self.shared.load().generation, time::wall_nanos());
     }
 
     fn reject(&self, why: &str) -> ReloadResult {
-        tracing::error!(generation = self.shared.load().generation, "reload rejected; the old configuration stays in force\n{why}");
+        tracing::error!(
+            generation = self.shared.load().generation,
+            "reload rejected; the old configuration stays in force\n{why}"
+        );
         ReloadResult::Rejected
     }
 
     fn take_up(&mut self, config: Config, log: &Writer) -> ReloadResult {
         if config == self.config {
-            tracing::info!(generation = self.shared.load().generation, "reload unchanged");
+            tracing::info!(
+                generation = self.shared.load().generation,
+                "reload unchanged"
+            );
             return ReloadResult::Unchanged;
         }
         if let Some(why) = needs_restart(&self.config, &config) {
@@ -101,13 +115,23 @@ impl Reloader {
             return self.reject(&format!("logging.access.path cannot be opened: {error}"));
         }
         let current = self.shared.load();
-        let ground = Ground { now: time::now(), ..self.ground };
+        let ground = Ground {
+            now: time::now(),
+            ..self.ground
+        };
         let next = Arc::new(compile(&config, Some(&current), ground));
         tracing::info!(generation = next.generation, changes = %Changes::between(&self.config, &config), "reload applied");
         self.level.set(config.logging.level);
         self.retired.push(self.shared.publish(next));
         self.config = config;
         ReloadResult::Applied
+    }
+}
+
+async fn next_change(source: &mut Option<Source>) -> Option<()> {
+    match source {
+        Some(source) => source.changes.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -130,7 +154,11 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
         changed.push("admin".to_owned());
     }
     let binds = |config: &Config| -> Vec<_> {
-        let mut binds: Vec<_> = config.listeners.iter().map(|l| (l.name.clone(), l.bind.clone())).collect();
+        let mut binds: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|l| (l.name.clone(), l.bind.clone()))
+            .collect();
         binds.sort();
         binds
     };
@@ -143,7 +171,10 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
         }
     }
     changed.extend(
-        before.iter().filter(|(name, _)| !after.iter().any(|(other, _)| other == name)).map(|(name, _)| format!("listeners (gone: {name})")),
+        before
+            .iter()
+            .filter(|(name, _)| !after.iter().any(|(other, _)| other == name))
+            .map(|(name, _)| format!("listeners (gone: {name})")),
     );
     (!changed.is_empty()).then(|| {
         format!("{} cannot change while the gateway runs in this version: restart it, or take the change back", changed.join(", "))
@@ -159,36 +190,69 @@ struct Changes {
 
 impl Changes {
     fn between(old: &Config, new: &Config) -> Changes {
-        let mut changes = Changes { added: Vec::new(), changed: Vec::new(), removed: Vec::new() };
+        let mut changes = Changes {
+            added: Vec::new(),
+            changed: Vec::new(),
+            removed: Vec::new(),
+        };
         changes.compare("listener", &old.listeners, &new.listeners, |l| &l.name);
         changes.compare("upstream", &old.upstreams, &new.upstreams, |u| &u.name);
         // A route names its upstream by index, which moves with the order of the file.
         let plain = |config: &Config| -> Vec<config::Route> {
-            config.routes.iter().map(|r| config::Route { line: 0, ..r.clone() }).collect()
+            config
+                .routes
+                .iter()
+                .map(|r| config::Route {
+                    line: 0,
+                    ..r.clone()
+                })
+                .collect()
         };
         changes.compare("route", &plain(old), &plain(new), |r| &r.name);
         changes
     }
 
-    fn compare<T: PartialEq>(&mut self, kind: &str, old: &[T], new: &[T], name: impl Fn(&T) -> &String) {
-        let before: std::collections::HashMap<&String, &T> = old.iter().map(|item| (name(item), item)).collect();
+    fn compare<T: PartialEq>(
+        &mut self,
+        kind: &str,
+        old: &[T],
+        new: &[T],
+        name: impl Fn(&T) -> &String,
+    ) {
+        let before: std::collections::HashMap<&String, &T> =
+            old.iter().map(|item| (name(item), item)).collect();
         let after: std::collections::HashSet<&String> = new.iter().map(&name).collect();
         for item in new {
             match before.get(name(item)) {
                 None => self.added.push(format!("{kind} {}", name(item))),
-                Some(other) if *other != item => self.changed.push(format!("{kind} {}", name(item))),
+                Some(other) if *other != item => {
+                    self.changed.push(format!("{kind} {}", name(item)))
+                }
                 Some(_) => {}
             }
         }
-        self.removed.extend(old.iter().map(name).filter(|n| !after.contains(n)).map(|n| format!("{kind} {n}")));
+        self.removed.extend(
+            old.iter()
+                .map(name)
+                .filter(|n| !after.contains(n))
+                .map(|n| format!("{kind} {n}")),
+        );
     }
 }
 
 impl std::fmt::Display for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const SHOWN: usize = 20;
-        for (word, names) in [("added", &self.added), ("changed", &self.changed), ("removed", &self.removed)] {
-            let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+        for (word, names) in [
+            ("added", &self.added),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+        ] {
+            let more = if names.len() > SHOWN {
+                format!(" and {} more", names.len() - SHOWN)
+            } else {
+                String::new()
+            };
             let shown = &names[..names.len().min(SHOWN)];
             write!(f, "{word}: [{}{more}] ", shown.join(", "))?;
         }

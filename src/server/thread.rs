@@ -40,21 +40,31 @@ pub(super) struct Parts {
 /// # Errors
 /// The system gives no thread.
 pub(super) fn start(parts: Parts) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("worker-{}", parts.index)).spawn(move || {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(1)
-            .build_local(LocalOptions::default());
-        match runtime {
-            Ok(runtime) => runtime.block_on(run(parts)),
-            Err(error) => super::die(&format!("worker {} has no runtime: {error}", parts.index)),
-        }
-    })
+    std::thread::Builder::new()
+        .name(format!("worker-{}", parts.index))
+        .spawn(move || {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(1)
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => runtime.block_on(run(parts)),
+                Err(error) => {
+                    super::die(&format!("worker {} has no runtime: {error}", parts.index))
+                }
+            }
+        })
 }
 
 async fn run(parts: Parts) {
     let view = View::new(parts.shared.clone());
-    let worker = Worker::new(parts.index, view, Buffer::new(parts.log), parts.drain, parts.gateway);
+    let worker = Worker::new(
+        parts.index,
+        view,
+        Buffer::new(parts.log),
+        parts.drain,
+        parts.gateway,
+    );
     vital("deadlines", worker.timers.clone().run());
     vital("snapshots", follow(worker.clone(), parts.shared));
     vital("housekeeping", keep_house(worker.clone()));

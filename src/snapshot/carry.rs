@@ -57,19 +57,40 @@ impl<K, S> Default for Kept<K, S> {
 impl<K: Eq + Hash + Clone, S> Kept<K, S> {
     /// The states of this kind at `now`: those in use, and those gone for less than ten minutes.
     pub fn alive(&self, now: Nanos) -> impl Iterator<Item = (&K, &Arc<S>)> {
-        self.0.iter().filter(move |(_, entry)| is_kept(entry.gone_since, now)).map(|(key, entry)| (key, &entry.state))
+        self.0
+            .iter()
+            .filter(move |(_, entry)| is_kept(entry.gone_since, now))
+            .map(|(key, entry)| (key, &entry.state))
     }
 
     /// The successor of `previous`, in which everything counts as gone until it is claimed.
     fn succeed(previous: Option<&Kept<K, S>>, now: Nanos) -> Kept<K, S> {
-        let Some(previous) = previous else { return Kept::default() };
-        Kept(previous.0.iter().filter(|(_, e)| is_kept(e.gone_since, now)).map(|(key, e)| {
-            (key.clone(), Entry { state: e.state.clone(), gone_since: e.gone_since.or(Some(now)) })
-        }).collect())
+        let Some(previous) = previous else {
+            return Kept::default();
+        };
+        Kept(
+            previous
+                .0
+                .iter()
+                .filter(|(_, e)| is_kept(e.gone_since, now))
+                .map(|(key, e)| {
+                    (
+                        key.clone(),
+                        Entry {
+                            state: e.state.clone(),
+                            gone_since: e.gone_since.or(Some(now)),
+                        },
+                    )
+                })
+                .collect(),
+        )
     }
 
     fn claim(&mut self, key: K, make: impl FnOnce() -> S) -> Arc<S> {
-        let entry = self.0.entry(key).or_insert_with(|| Entry { state: Arc::new(make()), gone_since: None });
+        let entry = self.0.entry(key).or_insert_with(|| Entry {
+            state: Arc::new(make()),
+            gone_since: None,
+        });
         entry.gone_since = None;
         entry.state.clone()
     }
@@ -85,7 +106,11 @@ impl Carry {
     pub fn succeed(previous: Option<&Carry>, now: Nanos) -> Carry {
         let endpoints = Kept::succeed(previous.map(|p| &p.endpoints), now);
         Carry {
-            taken: endpoints.0.values().map(|e: &Entry<Endpoint>| e.state.slot).collect(),
+            taken: endpoints
+                .0
+                .values()
+                .map(|e: &Entry<Endpoint>| e.state.slot)
+                .collect(),
             free_from: 0,
             routes: Kept::succeed(previous.map(|p| &p.routes), now),
             upstreams: Kept::succeed(previous.map(|p| &p.upstreams), now),
@@ -97,23 +122,34 @@ impl Carry {
 
     /// The counters of a route.
     pub fn route(&mut self, name: &str, workers: usize) -> Arc<RouteStats> {
-        self.routes.claim(name.to_owned(), || RouteStats::new(workers))
+        self.routes
+            .claim(name.to_owned(), || RouteStats::new(workers))
     }
 
     /// The counters of an upstream.
     pub fn upstream(&mut self, name: &str, workers: usize) -> Arc<UpstreamStats> {
-        self.upstreams.claim(name.to_owned(), || UpstreamStats::new(workers))
+        self.upstreams
+            .claim(name.to_owned(), || UpstreamStats::new(workers))
     }
 
     /// The state of a listener; a new one gets the next number.
     pub fn listener(&mut self, name: &str, workers: usize) -> Arc<ListenerState> {
         let number = u16::try_from(self.listeners.0.len()).unwrap_or(u16::MAX);
-        self.listeners.claim(name.to_owned(), || ListenerState { number, stats: Arc::new(ListenerStats::new(workers)) })
+        self.listeners.claim(name.to_owned(), || ListenerState {
+            number,
+            stats: Arc::new(ListenerStats::new(workers)),
+        })
     }
 
     /// The state of an endpoint; a new one gets the lowest slot that no other holds.
-    pub fn endpoint(&mut self, upstream: &str, address: SocketAddr, workers: usize) -> Arc<Endpoint> {
-        let (taken, free_from, next_uid) = (&mut self.taken, &mut self.free_from, &mut self.next_uid);
+    pub fn endpoint(
+        &mut self,
+        upstream: &str,
+        address: SocketAddr,
+        workers: usize,
+    ) -> Arc<Endpoint> {
+        let (taken, free_from, next_uid) =
+            (&mut self.taken, &mut self.free_from, &mut self.next_uid);
         self.endpoints.claim((upstream.to_owned(), address), || {
             while !taken.insert(*free_from) {
                 *free_from += 1;

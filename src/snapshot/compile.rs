@@ -31,8 +31,16 @@ pub struct Ground {
 pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> Snapshot {
     let mut carry = Carry::succeed(previous.map(|p| &p.carry), ground.now);
     let workers = ground.workers;
-    let upstreams: Vec<Upstream> = config.upstreams.iter().map(|u| upstream(u, &mut carry, workers)).collect();
-    let routes = config.routes.iter().map(|r| route(r, &upstreams, &mut carry, workers)).collect();
+    let upstreams: Vec<Upstream> = config
+        .upstreams
+        .iter()
+        .map(|u| upstream(u, &mut carry, workers))
+        .collect();
+    let routes = config
+        .routes
+        .iter()
+        .map(|r| route(r, &upstreams, &mut carry, workers))
+        .collect();
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
         listeners: listeners(config, &mut carry, ground),
@@ -52,11 +60,23 @@ fn patterns(config: &Config) -> Vec<(Pattern, Target)> {
         for m in &route.matches {
             let (path, prefix) = match &m.path {
                 config::PathMatch::Exact(path) => (PathPattern::Exact(path.clone()), 0),
-                config::PathMatch::Prefix(path) if path == "/" => (PathPattern::Prefix(path.clone()), 0),
+                config::PathMatch::Prefix(path) if path == "/" => {
+                    (PathPattern::Prefix(path.clone()), 0)
+                }
                 config::PathMatch::Prefix(path) => (PathPattern::Prefix(path.clone()), path.len()),
             };
-            let pattern = Pattern { hosts: m.hosts.clone(), path, methods: m.methods.clone() };
-            patterns.push((pattern, Target { route: number(index), prefix: number(prefix) }));
+            let pattern = Pattern {
+                hosts: m.hosts.clone(),
+                path,
+                methods: m.methods.clone(),
+            };
+            patterns.push((
+                pattern,
+                Target {
+                    route: number(index),
+                    prefix: number(prefix),
+                },
+            ));
         }
     }
     patterns
@@ -69,12 +89,20 @@ fn number(n: usize) -> u32 {
 fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream {
     Upstream {
         name: u.name.clone(),
-        endpoints: u.endpoints.iter().map(|address| carry.endpoint(&u.name, *address, workers)).collect(),
+        endpoints: u
+            .endpoints
+            .iter()
+            .map(|address| carry.endpoint(&u.name, *address, workers))
+            .collect(),
         balancer: match u.balance {
             config::Balance::RoundRobin => Balancer::round_robin(),
             config::Balance::LeastRequests => Balancer::LeastRequests,
         },
-        timeouts: Timeouts { connect: u.timeouts.connect, response: u.timeouts.response, body: u.timeouts.body },
+        timeouts: Timeouts {
+            connect: u.timeouts.connect,
+            response: u.timeouts.response,
+            body: u.timeouts.body,
+        },
         pool: PoolPolicy {
             max_idle: (u.pool.max_idle_per_endpoint / workers.max(1)).max(MIN_IDLE),
             idle: u.timeouts.idle,
@@ -88,11 +116,14 @@ fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: 
     let action = match &r.action {
         config::Action::Upstream(index) => {
             let own = upstreams[*index].timeouts;
-            Action::Forward(*index, Timeouts {
-                connect: own.connect,
-                response: r.timeouts.response.unwrap_or(own.response),
-                body: r.timeouts.body.unwrap_or(own.body),
-            })
+            Action::Forward(
+                *index,
+                Timeouts {
+                    connect: own.connect,
+                    response: r.timeouts.response.unwrap_or(own.response),
+                    body: r.timeouts.body.unwrap_or(own.body),
+                },
+            )
         }
         config::Action::Respond(fixed) => {
             let mut headers = HeaderMap::new();
@@ -128,33 +159,45 @@ fn redirect(to: &config::Redirect) -> Redirect {
 }
 
 fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener> {
-    let mut listeners: Vec<(u16, Listener)> = config.listeners.iter().map(|l| {
-        let state = carry.listener(&l.name, ground.workers);
-        let (t, limits) = (&l.timeouts, &l.limits);
-        (state.number, Listener {
-            name: l.name.clone(),
-            trusted: Networks::new(&l.trusted_proxies.networks),
-            proxy_protocol: l.proxy_protocol,
-            timeouts: ListenerTimeouts {
-                first_byte: t.first_byte,
-                request_head: t.request_head,
-                request_body: t.request_body,
-                write: t.write,
-                idle: t.idle,
-            },
-            limits: ListenerLimits {
-                min_body_rate: limits.min_body_rate.map(|rate| (rate.bytes_per_second, rate.after)),
-                connections: limits.connections.unwrap_or(Some(ground.connections)),
-                connections_per_ip: limits.connections_per_ip,
-                head_bytes: limits.head_bytes,
-                headers: limits.headers,
-                uri_bytes: limits.uri_bytes,
-                requests_per_connection: limits.requests_per_connection,
-            },
-            stats: state.stats.clone(),
+    let mut listeners: Vec<(u16, Listener)> = config
+        .listeners
+        .iter()
+        .map(|l| {
+            let state = carry.listener(&l.name, ground.workers);
+            let (t, limits) = (&l.timeouts, &l.limits);
+            (
+                state.number,
+                Listener {
+                    name: l.name.clone(),
+                    trusted: Networks::new(&l.trusted_proxies.networks),
+                    proxy_protocol: l.proxy_protocol,
+                    timeouts: ListenerTimeouts {
+                        first_byte: t.first_byte,
+                        request_head: t.request_head,
+                        request_body: t.request_body,
+                        write: t.write,
+                        idle: t.idle,
+                    },
+                    limits: ListenerLimits {
+                        min_body_rate: limits
+                            .min_body_rate
+                            .map(|rate| (rate.bytes_per_second, rate.after)),
+                        connections: limits.connections.unwrap_or(Some(ground.connections)),
+                        connections_per_ip: limits.connections_per_ip,
+                        head_bytes: limits.head_bytes,
+                        headers: limits.headers,
+                        uri_bytes: limits.uri_bytes,
+                        requests_per_connection: limits.requests_per_connection,
+                    },
+                    stats: state.stats.clone(),
+                },
+            )
         })
-    }).collect();
+        .collect();
     // While listeners cannot come and go, their numbers are exactly 0..n.
     listeners.sort_by_key(|(number, _)| *number);
-    listeners.into_iter().map(|(_, listener)| listener).collect()
+    listeners
+        .into_iter()
+        .map(|(_, listener)| listener)
+        .collect()
 }

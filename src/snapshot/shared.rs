@@ -68,7 +68,11 @@ impl View {
     pub fn new(shared: Arc<Shared>) -> View {
         let version = shared.version.load(Ordering::Acquire);
         let cached = RefCell::new(Rc::new(shared.load()));
-        View { shared, version: Cell::new(version), cached }
+        View {
+            shared,
+            version: Cell::new(version),
+            cached,
+        }
     }
 
     /// The current snapshot: one atomic read and a non-atomic count, while nothing changes.

@@ -41,7 +41,10 @@ impl Balancer {
 fn next_in_turn(turn: &AtomicUsize, endpoints: &[Arc<Endpoint>], now: Nanos) -> usize {
     let n = endpoints.len();
     let first = turn.fetch_add(1, Relaxed) % n;
-    (0..n).map(|step| (first + step) % n).find(|i| !endpoints[*i].is_shunned(now)).unwrap_or(first)
+    (0..n)
+        .map(|step| (first + step) % n)
+        .find(|i| !endpoints[*i].is_shunned(now))
+        .unwrap_or(first)
 }
 
 fn better_of_two(endpoints: &[Arc<Endpoint>], now: Nanos, random: u64) -> usize {

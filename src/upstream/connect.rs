@@ -43,13 +43,17 @@ pub enum DialError {
 pub async fn dial(address: SocketAddr, timeout: Option<Duration>) -> Result<Connection, DialError> {
     let connecting = open(address);
     match timeout {
-        Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| DialError::TimedOut)?,
+        Some(limit) => tokio::time::timeout(limit, connecting)
+            .await
+            .map_err(|_| DialError::TimedOut)?,
         None => connecting.await,
     }
 }
 
 async fn open(address: SocketAddr) -> Result<Connection, DialError> {
-    let stream = TcpStream::connect(address).await.map_err(DialError::Failed)?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(DialError::Failed)?;
     // Heads and small bodies leave in one write: waiting for more would only add latency.
     stream.set_nodelay(true).map_err(DialError::Failed)?;
     let tap = Rc::new(Tap::default());
@@ -63,5 +67,9 @@ async fn open(address: SocketAddr) -> Result<Connection, DialError> {
     spawn_local(async move {
         let _ = connection.await;
     });
-    Ok(Connection { sender, tap, born: time::now() })
+    Ok(Connection {
+        sender,
+        tap,
+        born: time::now(),
+    })
 }

@@ -56,7 +56,11 @@ impl Upstream {
     /// Chooses an endpoint for one attempt, by its index; `random` decides between equals.
     #[must_use]
     pub fn pick(&self, now: Nanos, random: u64) -> usize {
-        if self.endpoints.len() == 1 { 0 } else { self.balancer.pick(&self.endpoints, now, random) }
+        if self.endpoints.len() == 1 {
+            0
+        } else {
+            self.balancer.pick(&self.endpoints, now, random)
+        }
     }
 
     /// Are attempts under way counted? Only where a balancer compares them: the count is shared by all workers.

@@ -28,7 +28,10 @@ struct Idle {
 impl Pool {
     /// The connection that was used last, if it still can be.
     pub fn take(&mut self, endpoint: &Endpoint, now: Nanos, worker: usize) -> Option<Connection> {
-        let slot = self.slots.get_mut(endpoint.slot).filter(|slot| slot.uid == endpoint.uid)?;
+        let slot = self
+            .slots
+            .get_mut(endpoint.slot)
+            .filter(|slot| slot.uid == endpoint.uid)?;
         while let Some(newest) = slot.idle.pop_back() {
             endpoint.stats.idle.add(worker, -1);
             if newest.until > now && newest.connection.sender.is_ready() {
@@ -39,9 +42,18 @@ impl Pool {
     }
 
     /// Keeps a connection for later, or drops it where it is too old or one too many.
-    pub fn put(&mut self, endpoint: &Endpoint, connection: Connection, policy: &PoolPolicy, now: Nanos, worker: usize) {
+    pub fn put(
+        &mut self,
+        endpoint: &Endpoint,
+        connection: Connection,
+        policy: &PoolPolicy,
+        now: Nanos,
+        worker: usize,
+    ) {
         let idle_until = policy.idle.map_or(Nanos(u64::MAX), |d| now.plus(d));
-        let old_at = policy.max_age.map_or(Nanos(u64::MAX), |d| connection.born.plus(d));
+        let old_at = policy
+            .max_age
+            .map_or(Nanos(u64::MAX), |d| connection.born.plus(d));
         if connection.sender.is_closed() || old_at <= now || policy.max_idle == 0 {
             return;
         }
@@ -51,20 +63,30 @@ impl Pool {
             endpoint.stats.idle.add(worker, -1);
         }
         endpoint.stats.idle.add(worker, 1);
-        slot.idle.push_back(Idle { connection, until: idle_until.min(old_at) });
+        slot.idle.push_back(Idle {
+            connection,
+            until: idle_until.min(old_at),
+        });
     }
 
     /// Drops what is closed or outlived.
     pub fn sweep(&mut self, now: Nanos, endpoints: &[&Endpoint], worker: usize) {
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            let owner = endpoints.iter().find(|e| e.slot == index && e.uid == slot.uid);
+            let owner = endpoints
+                .iter()
+                .find(|e| e.slot == index && e.uid == slot.uid);
             let before = slot.idle.len();
             match owner {
-                Some(_) => slot.idle.retain(|idle| idle.until > now && !idle.connection.sender.is_closed()),
+                Some(_) => slot
+                    .idle
+                    .retain(|idle| idle.until > now && !idle.connection.sender.is_closed()),
                 None => slot.idle.clear(),
             }
             if let Some(endpoint) = owner {
-                endpoint.stats.idle.add(worker, slot.idle.len() as i64 - before as i64);
+                endpoint
+                    .stats
+                    .idle
+                    .add(worker, slot.idle.len() as i64 - before as i64);
             }
         }
     }

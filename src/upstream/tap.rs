@@ -69,7 +69,9 @@ impl Tap {
 /// Reads back what hyper's own encoder wrote; anything else gives `None`.
 fn rebuild(bytes: &[u8]) -> Option<Request<RequestBody>> {
     let text = bytes.strip_suffix(b"\r\n\r\n")?;
-    let mut lines = text.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = text
+        .split(|b| *b == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let mut words = lines.next()?.split(|b| *b == b' ');
     let method = Method::from_bytes(words.next()?).ok()?;
     let uri = Uri::try_from(words.next()?).ok()?;
@@ -77,7 +79,10 @@ fn rebuild(bytes: &[u8]) -> Option<Request<RequestBody>> {
     for line in lines {
         let colon = line.iter().position(|b| *b == b':')?;
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        headers.append(name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?);
+        headers.append(
+            name,
+            HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?,
+        );
     }
     let mut request = Request::new(RequestBody::Empty);
     *request.method_mut() = method;
@@ -99,7 +104,11 @@ impl TappedStream {
 }
 
 impl AsyncRead for TappedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -110,7 +119,11 @@ impl AsyncRead for TappedStream {
 }
 
 impl AsyncWrite for TappedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.tap.note(&[IoSlice::new(buf)]);
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -143,10 +156,18 @@ mod tests {
 
     #[test]
     fn a_head_is_read_back_field_for_field() {
-        let request = rebuild(b"GET /a%20b?x=1 HTTP/1.1\r\nhost: a.test\r\nx-a: 1\r\nx-a: 2:3\r\nx-empty: \r\n\r\n").unwrap();
+        let request = rebuild(
+            b"GET /a%20b?x=1 HTTP/1.1\r\nhost: a.test\r\nx-a: 1\r\nx-a: 2:3\r\nx-empty: \r\n\r\n",
+        )
+        .unwrap();
         assert_eq!(request.method(), Method::GET);
         assert_eq!(request.uri(), "/a%20b?x=1");
-        let values: Vec<&str> = request.headers().get_all("x-a").iter().map(|v| v.to_str().unwrap()).collect();
+        let values: Vec<&str> = request
+            .headers()
+            .get_all("x-a")
+            .iter()
+            .map(|v| v.to_str().unwrap())
+            .collect();
         assert_eq!(values, ["1", "2:3"]);
         assert_eq!(request.headers()["x-empty"], "");
     }
