@@ -26,6 +26,8 @@ mod routes;
 mod scalar;
 pub mod schema;
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 mod upstreams;
 mod word;
