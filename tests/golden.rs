@@ -2,6 +2,8 @@
 //!
 //! `GOLDEN=write cargo test --test golden` writes the texts anew; read the difference before you keep it.
 
+#![allow(clippy::expect_used)]
+
 use std::path::{Path, PathBuf};
 
 use tidegate::config::{self, Problem};

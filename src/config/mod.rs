@@ -26,8 +26,6 @@ mod routes;
 mod scalar;
 pub mod schema;
 #[cfg(test)]
-mod schema_tests;
-#[cfg(test)]
 mod tests;
 mod upstreams;
 mod word;

@@ -1,9 +1,9 @@
 //! The table holds what it promises, and `gateway.yaml` shows all of it.
 
-use super::node::{Kind, Node, Scalar, Style};
-use super::report::Report;
-use super::schema::{Effect, Key, Preset, Shape, Stage, check_scalar, root};
-use super::{load, parse_text, read, render};
+use super::super::node::{Kind, Node, Scalar, Style};
+use super::super::report::Report;
+use super::super::schema::{Effect, Key, Preset, Shape, Stage, check_scalar, root};
+use super::super::{load, parse_text, read, render};
 
 /// Every key with its dotted path; `[]` and `*` left out.
 fn walk(

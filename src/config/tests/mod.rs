@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+mod hostile;
+mod rules;
+mod table;
+
 use super::*;
 
 fn no_env(_: &str) -> Option<String> {
@@ -111,10 +115,8 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
     assert_eq!(problems(SMALLEST), [""; 0]);
 }
 
-#[test]
-fn every_key_is_read() {
-    let config = meaning(
-        r#"
+/// Every key in force, none with its default.
+const FULL: &str = r#"
 workers: 3
 admin: { bind: "[::1]:9000", token: abc }
 listeners:
@@ -153,9 +155,11 @@ routes:
 drain: { delay: 0s, deadline: 1s }
 logging: { level: debug, access: { format: json, path: /var/log/access } }
 errors: reason
-"#,
-    );
-    let seconds = |n| Some(Duration::from_secs(n));
+"#;
+
+#[test]
+fn the_top_is_read() {
+    let config = meaning(FULL);
     assert_eq!(config.workers.map(NonZeroUsize::get), Some(3));
     let admin = config.admin.unwrap();
     assert_eq!(
@@ -163,6 +167,25 @@ errors: reason
         ("[::1]:9000", Some(Secret("abc".into())))
     );
 
+    assert_eq!(
+        config.drain,
+        Drain {
+            delay: Duration::ZERO,
+            deadline: Duration::from_secs(1)
+        }
+    );
+    assert_eq!(config.logging.level, tracing::Level::DEBUG);
+    assert_eq!(
+        config.logging.access.unwrap().path,
+        LogPath::File("/var/log/access".into())
+    );
+    assert_eq!(config.errors, ErrorDetail::Reason);
+}
+
+#[test]
+fn listeners_are_read() {
+    let config = meaning(FULL);
+    let seconds = |n| Some(Duration::from_secs(n));
     let listener = &config.listeners[0];
     assert_eq!(
         (
@@ -200,7 +223,12 @@ errors: reason
         requests_per_connection: None,
     };
     assert_eq!(listener.limits, expected);
+}
 
+#[test]
+fn upstreams_are_read() {
+    let config = meaning(FULL);
+    let seconds = |n| Some(Duration::from_secs(n));
     let upstream = &config.upstreams[0];
     assert_eq!(
         upstream.endpoints,
@@ -222,8 +250,13 @@ errors: reason
             max_age: None
         }
     );
+}
 
-    let [one, two, three] = config.routes.as_slice() else {
+#[test]
+fn routes_are_read() {
+    let config = meaning(FULL);
+    let seconds = |n| Some(Duration::from_secs(n));
+    let [one, two, _] = config.routes.as_slice() else {
         panic!("three routes")
     };
     let expected = Match {
@@ -243,6 +276,14 @@ errors: reason
     assert_eq!(one.max_body, None);
     assert_eq!(two.matches[0].path, PathMatch::Prefix("/c".into()));
     assert_eq!(two.matches[1].hosts, ["*.b.example"]);
+}
+
+#[test]
+fn actions_are_read() {
+    let config = meaning(FULL);
+    let [_, two, three] = config.routes.as_slice() else {
+        panic!("three routes")
+    };
     let Action::Respond(respond) = &two.action else {
         panic!("a fixed answer")
     };
@@ -264,20 +305,6 @@ errors: reason
         status: http::StatusCode::PERMANENT_REDIRECT,
     };
     assert_eq!(three.action, Action::Redirect(expected));
-
-    assert_eq!(
-        config.drain,
-        Drain {
-            delay: Duration::ZERO,
-            deadline: Duration::from_secs(1)
-        }
-    );
-    assert_eq!(config.logging.level, tracing::Level::DEBUG);
-    assert_eq!(
-        config.logging.access.unwrap().path,
-        LogPath::File("/var/log/access".into())
-    );
-    assert_eq!(config.errors, ErrorDetail::Reason);
 }
 
 const LISTENER: &str = "listeners: [{ bind: \"127.0.0.1:8080\" }]\n";
@@ -295,164 +322,4 @@ fn what_can_be_off_is_off() {
     );
     assert_eq!(config.listeners[0].limits.min_body_rate, None);
     assert_eq!(config.workers, None);
-}
-
-#[test]
-fn anchors_and_merge_keys_work() {
-    let text = format!(
-        "{LISTENER}x-base: &base {{ balance: round_robin, timeouts: &t {{ connect: 1s }} }}
-upstreams:
-  one: {{ <<: *base, endpoints: [\"http://127.0.0.1:1\"] }}
-  two: {{ endpoints: [\"http://127.0.0.1:2\"], balance: least_requests, <<: [*base] }}
-  three: {{ endpoints: [\"http://127.0.0.1:3\"], timeouts: {{ <<: *t, body: 2s }} }}"
-    );
-    let upstreams = meaning(&text).upstreams;
-    assert_eq!(upstreams[0].balance, Balance::RoundRobin);
-    assert_eq!(upstreams[1].balance, Balance::LeastRequests);
-    for upstream in &upstreams {
-        assert_eq!(upstream.timeouts.connect, Some(Duration::from_secs(1)));
-    }
-    assert_eq!(upstreams[2].timeouts.body, Some(Duration::from_secs(2)));
-}
-
-fn route_names(routes: &[&str]) -> Vec<String> {
-    let list: String = routes
-        .iter()
-        .map(|one| format!("  - {{ match: {one}, respond: {{}} }}\n"))
-        .collect();
-    meaning(&format!("{LISTENER}routes:\n{list}"))
-        .routes
-        .into_iter()
-        .map(|route| route.name)
-        .collect()
-}
-
-#[test]
-fn a_route_without_a_name_is_called_by_its_match() {
-    let matches = [
-        "{ hosts: [api.example.com, b.example], path_prefix: /v1/Users, methods: [GET] }",
-        "{ path: / }",
-        "[{ path: /a }, { path: /b }]",
-    ];
-    let names = route_names(&matches);
-    // These names are in people's dashboards: they may not change.
-    assert_eq!(
-        names,
-        [
-            "api-example-com-v1-users-get-d4e845",
-            "any-af1d2d",
-            "a-62f25c"
-        ]
-    );
-    let mut moved = route_names(&[matches[2], matches[0], matches[1]]);
-    moved.rotate_left(1);
-    assert_eq!(moved, names);
-    let same = "{ methods: [GET], path_prefix: /v1//Users/, hosts: [b.example, API.example.com] }";
-    assert!(route_names(&[same])[0].ends_with("-v1-users-get-d4e845"));
-    for name in route_names(&[
-        &format!("{{ path: /{} }}", "a.b".repeat(90)),
-        "{ path: /%20- }",
-    ]) {
-        assert_eq!(word::check_name(&name), Ok(()));
-    }
-}
-
-#[test]
-fn a_listener_without_a_name_is_called_by_its_first_bind() {
-    let config = meaning(
-        "listeners: [{ bind: [\"[::]:8080\", \"0.0.0.0:1\"] }, { bind: \"[2001:DB8::1]:443\" }]",
-    );
-    let names: Vec<_> = config
-        .listeners
-        .iter()
-        .map(|listener| listener.name.as_str())
-        .collect();
-    assert_eq!(names, ["8080", "2001-db8-1-443"]);
-}
-
-#[test]
-fn keys_at_the_top_that_begin_with_x_are_ignored() {
-    assert_eq!(
-        problems(&format!("{LISTENER}x-any: {{ thing: [1, ${{X}}] }}").replace("${X}", "\"${X}\"")),
-        [""; 0]
-    );
-    assert_eq!(
-        problems("listeners: [{ bind: \"127.0.0.1:80\", x-a: 1 }]"),
-        ["1:37 unknown key `x-a`"]
-    );
-}
-
-#[test]
-fn a_star_in_a_path_is_doubtful() {
-    let text = format!("{LISTENER}routes: [{{ match: {{ path_prefix: /a/* }}, respond: {{}} }}]");
-    assert_eq!(
-        problems(&text),
-        ["2:34 `*` is an ordinary character in a path"]
-    );
-}
-
-#[test]
-fn a_byte_order_mark_and_any_line_end_are_fine() {
-    let text = format!("\u{feff}{}", SMALLEST.trim_start().replace('\n', "\r\n"));
-    assert_eq!(problems(&text), [""; 0]);
-    assert_eq!(
-        problems(&format!("{text}nonsense: 1\r\n")),
-        ["8:1 unknown key `nonsense`"]
-    );
-}
-
-#[test]
-fn messages_never_hold_what_was_filled_in() {
-    let env = |_: &str| Some(String::from("hunter2"));
-    let text = "listeners: [{ bind: \"${A}\", protocols: \"${A}\", limits: { headers: \"${A}\" } }]
-admin: { token: \"${A} x\" }
-routes: [{ upstream: \"${A}\", match: { path: \"${A}\", hosts: [\"${A}:1\"], methods: [\"${A}\"] } }]";
-    let problems = parse_text("f", text, &env).unwrap_err();
-    assert!(problems.len() >= 8, "{}", render(&problems));
-    assert!(
-        !render(&problems).contains("hunter2"),
-        "{}",
-        render(&problems)
-    );
-}
-
-#[test]
-fn files_that_cannot_be_read_are_problems() {
-    let folder = std::env::temp_dir().join(format!("tidegate-load-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let read = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        load(&path, &no_env)
-    };
-    let loaded = read("good", SMALLEST.as_bytes()).unwrap();
-    assert_eq!(loaded.sources, [folder.join("good")]);
-    let message = |result: Result<Loaded, Vec<Problem>>| result.unwrap_err().remove(0).message;
-    assert_eq!(message(read("empty", b"")), "the file is empty");
-    assert_eq!(
-        message(read("large", &vec![b'#'; (8 << 20) + 1])),
-        "is larger than 8 MiB"
-    );
-    assert_eq!(
-        message(load(&folder, &no_env)),
-        "cannot be read: it is a directory"
-    );
-    assert!(
-        message(load(&folder.join("none"), &no_env)).starts_with("cannot be read: No such file")
-    );
-    let problem = read("latin1", b"a: 1\nb: \xe9\n").unwrap_err().remove(0);
-    assert_eq!(
-        (problem.line, problem.column, problem.message.as_str()),
-        (2, 4, "this byte is not UTF-8")
-    );
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
-#[test]
-fn start_up_says_what_is_not_in_force() {
-    let all = not_yet_in_force(&meaning(SMALLEST)).join("\n");
-    for word in ["http2", "max_in_flight", "ejection", "retry", "websocket"] {
-        assert!(all.contains(word), "{word}");
-    }
-    assert_eq!(not_yet_in_force(&meaning(LISTENER)).len(), 1);
 }
