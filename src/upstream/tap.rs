@@ -15,6 +15,7 @@ use http::{Method, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::http::guard::write_gathered;
 use crate::http::upload::RequestBody;
 
 /// Heads beyond this are not remembered.
@@ -134,7 +135,7 @@ impl AsyncWrite for TappedStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.tap.note(bufs);
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        write_gathered(Pin::new(&mut self.stream), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
