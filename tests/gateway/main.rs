@@ -5,5 +5,11 @@
 //! forms of the tests (1 GiB bodies, 1,000 reloads) run with `TIDEGATE_SOAK=1`, which `make soak` sets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod forwarded;
 mod harness;
+mod hygiene;
+mod paths;
+mod proxy_protocol;
+mod redirects;
+mod routing;
 mod support;
