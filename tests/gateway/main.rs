@@ -7,9 +7,11 @@
 
 mod forwarded;
 mod harness;
+mod hostile;
 mod hygiene;
 mod paths;
 mod proxy_protocol;
 mod redirects;
 mod routing;
+mod slow_clients;
 mod support;
