@@ -149,20 +149,3 @@ fn forwarded_is_understood_too() {
     );
     assert_eq!(client("Forwarded: for=unknown\r\n"), "127.0.0.1");
 }
-
-#[test]
-fn a_trusted_proxy_tells_the_scheme_only_with_a_sane_word() {
-    let echo = Echo::start("app");
-    let gateway = Setup::to(echo.address())
-        .listener("trusted_proxies: any")
-        .start();
-    let proto = |value: &str| {
-        let report = ask(
-            &gateway,
-            &format!("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: {value}\r\n"),
-        );
-        report.field("x-forwarded-proto").unwrap().to_owned()
-    };
-    assert_eq!(proto("https"), "https");
-    assert_eq!(proto("javascript"), "http");
-}

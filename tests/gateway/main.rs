@@ -5,13 +5,16 @@
 //! forms of the tests (1 GiB bodies, 1,000 reloads) run with `TIDEGATE_SOAK=1`, which `make soak` sets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod answers;
 mod forwarded;
 mod harness;
 mod hostile;
 mod hygiene;
 mod paths;
+mod pool;
 mod proxy_protocol;
 mod redirects;
 mod routing;
 mod slow_clients;
 mod support;
+mod unreachable;

@@ -16,4 +16,4 @@ pub(crate) use metrics::Samples;
 pub(crate) use setup::Setup;
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
 pub(crate) use wait::{Gate, PATIENCE, scale, soak, until, until_some};
-pub(crate) use wire::Head;
+pub(crate) use wire::{Head, is_timeout};
