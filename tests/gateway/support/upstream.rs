@@ -125,6 +125,11 @@ impl Peer {
         self.wire.send(bytes.as_ref())
     }
 
+    /// A second handle on the socket, to write while the body is being read.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.wire.stream().try_clone().unwrap()
+    }
+
     /// Says that nothing more will come from here.
     pub(crate) fn half_close(&self) {
         self.wire.half_close();
