@@ -50,7 +50,7 @@ fn an_end_a_reset_and_a_stall_are_told_apart() {
         .expect_closed();
     let reset = Client::connect(upstream.address())
         .send_get("/reset")
-        .to_end()
+        .read_to_end()
         .unwrap_err();
     assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
     let short = Client::connect(upstream.address())

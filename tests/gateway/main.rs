@@ -5,8 +5,13 @@
 //! forms of the tests (1 GiB bodies, 1,000 reloads) run with `TIDEGATE_SOAK=1`, which `make soak` sets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod access_log;
+mod admin;
 mod answers;
+mod connections;
+mod drain;
 mod forwarded;
+mod framing;
 mod harness;
 mod hostile;
 mod hygiene;
@@ -15,6 +20,7 @@ mod paths;
 mod pool;
 mod proxy_protocol;
 mod redirects;
+mod reload;
 mod routing;
 mod slow_clients;
 mod streaming;

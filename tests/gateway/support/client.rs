@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::wait::PATIENCE;
-use super::wire::{Framing, Head, Wire, is_timeout};
+use super::wire::{Fields, Framing, Head, Wire, is_timeout};
 
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Response {
     /// The body, without its framing.
     pub(crate) body: Vec<u8>,
     /// The trailers of a chunked body.
-    pub(crate) trailers: Vec<(String, String)>,
+    pub(crate) trailers: Fields,
 }
 
 impl Deref for Response {
@@ -112,6 +112,13 @@ impl Client {
         }
     }
 
+    /// Takes over a connected socket.
+    pub(crate) fn over(stream: TcpStream) -> Client {
+        Client {
+            wire: Wire::new(stream, |_| {}),
+        }
+    }
+
     /// Connects from another address of this machine, such as 127.0.0.2.
     pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Client {
         let socket = socket2::Socket::new(
@@ -146,11 +153,6 @@ impl Client {
         }
     }
 
-    /// The port of this end, by which the peer knows this connection.
-    pub(crate) fn port(&self) -> u16 {
-        self.wire.addresses().0.port()
-    }
-
     /// A second handle on the socket, to write from another thread.
     pub(crate) fn writer(&self) -> TcpStream {
         self.wire.stream().try_clone().unwrap()
@@ -177,6 +179,12 @@ impl Client {
     /// Sends a GET without a body and reads the answer.
     pub(crate) fn get(&mut self, target: &str) -> Response {
         self.send_get(target).response()
+    }
+
+    /// Sends a GET without a body and reads the answer; an error if the connection breaks.
+    pub(crate) fn try_get(&mut self, target: &str) -> io::Result<Response> {
+        self.try_send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"))?;
+        self.try_response()
     }
 
     /// Sends `request` and reads the answer.
@@ -234,17 +242,19 @@ impl Client {
     }
 
     /// Reads until the gateway closes.
-    pub(crate) fn to_end(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.wire
-            .to_end(&mut |more| bytes.extend_from_slice(more))?;
+            .read_to_end(&mut |more| bytes.extend_from_slice(more))?;
         Ok(bytes)
     }
 
     /// Fails unless the gateway closes the connection without sending anything more.
     pub(crate) fn expect_closed(&mut self) {
         let mut bytes = Vec::new();
-        let end = self.wire.to_end(&mut |more| bytes.extend_from_slice(more));
+        let end = self
+            .wire
+            .read_to_end(&mut |more| bytes.extend_from_slice(more));
         assert!(
             bytes.is_empty(),
             "more than nothing: {:?}",

@@ -32,29 +32,25 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a gateway on `yaml` and waits until it is ready.
     pub(crate) fn start(yaml: &str) -> Gateway {
-        let mut gateway = Gateway::spawn(yaml);
+        let directory = unique_directory();
+        fs::write(directory.join("gateway.yaml"), yaml).unwrap();
+        Gateway::start_in(directory, "gateway.yaml")
+    }
+
+    /// Starts a gateway on the file `name` of `directory`, which goes when the gateway goes, and waits until it is ready.
+    pub(crate) fn start_in(directory: PathBuf, name: &str) -> Gateway {
+        let mut gateway = Gateway::spawn_in(directory, name);
         gateway.await_stderr("ready generation=1");
-        gateway.listeners = gateway
-            .stderr_lines()
-            .iter()
-            .filter_map(|line| listening(line))
-            .collect();
-        gateway.admin = gateway
-            .stderr_lines()
+        let lines = gateway.stderr_lines();
+        gateway.listeners = lines.iter().filter_map(|line| listening(line)).collect();
+        gateway.admin = lines
             .iter()
             .find_map(|line| address(line, "admin listening"));
         assert!(!gateway.listeners.is_empty(), "ready without a listener");
         gateway
     }
 
-    /// Starts a gateway on `yaml` and does not wait.
-    pub(crate) fn spawn(yaml: &str) -> Gateway {
-        let directory = unique_directory();
-        fs::write(directory.join("gateway.yaml"), yaml).unwrap();
-        Gateway::spawn_in(directory, "gateway.yaml")
-    }
-
-    /// Starts a gateway on the file `name` of `directory`, which goes when the gateway goes.
+    /// Starts a gateway on the file `name` of `directory` and does not wait.
     pub(crate) fn spawn_in(directory: PathBuf, name: &str) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(["run", "--config"])
@@ -169,6 +165,11 @@ impl Gateway {
     /// Asks for a reload.
     pub(crate) fn sighup(&self) {
         self.signal(Signal::HUP);
+    }
+
+    /// Asks for a drain, as a terminal does.
+    pub(crate) fn sigint(&self) {
+        self.signal(Signal::INT);
     }
 
     /// Asks for a drain.

@@ -11,9 +11,9 @@ mod wire;
 
 pub(crate) use client::{Client, Response};
 pub(crate) use echo::{Echo, Report};
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Gateway, unique_directory};
 pub(crate) use metrics::Samples;
 pub(crate) use setup::Setup;
-pub(crate) use upstream::{Peer, Request, Upstream, answer};
-pub(crate) use wait::{Gate, PATIENCE, scale, soak, until, until_some};
+pub(crate) use upstream::{Upstream, answer};
+pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
 pub(crate) use wire::{Head, is_timeout};

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::wait::{PATIENCE, until};
-use super::wire::{Framing, Head, Wire};
+use super::wire::{Fields, Framing, Head, Wire};
 
 /// Bytes kept of one connection; what comes after them is only counted.
 const KEPT: usize = 1 << 20;
@@ -93,10 +93,7 @@ impl Peer {
     }
 
     /// Reads the body of `request` and its trailers; an error if it breaks off.
-    pub(crate) fn body_and_trailers(
-        &mut self,
-        request: &Request,
-    ) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub(crate) fn body_and_trailers(&mut self, request: &Request) -> io::Result<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         let trailers = self.wire.body(request.framing(), &mut |bytes| {
             body.extend_from_slice(bytes)

@@ -31,14 +31,10 @@ pub(crate) fn until_some<T>(
     }
 }
 
-/// True in `make soak`: tests take their long form.
-pub(crate) fn soak() -> bool {
-    std::env::var_os("TIDEGATE_SOAK").is_some_and(|value| value == "1")
-}
-
-/// A size of a test: `usual` in every run, `long` in `make soak`.
+/// A size of a test: `usual` in every run, `long` in `make soak`, which sets `TIDEGATE_SOAK=1`.
 pub(crate) fn scale<T>(usual: T, long: T) -> T {
-    if soak() { long } else { usual }
+    let soak = std::env::var_os("TIDEGATE_SOAK").is_some_and(|value| value == "1");
+    if soak { long } else { usual }
 }
 
 /// A gate that a script waits at until the test opens it. Once open it stays open.

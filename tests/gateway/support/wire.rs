@@ -1,7 +1,7 @@
 //! HTTP/1.1 as bytes on a socket, read strictly: what a careful peer would refuse fails here too.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::wait::PATIENCE;
@@ -12,7 +12,7 @@ pub(crate) struct Head {
     /// The first line, without its end.
     pub(crate) start: String,
     /// Names and values; bytes beyond ASCII are read as Latin-1.
-    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) fields: Fields,
 }
 
 impl Head {
@@ -74,13 +74,18 @@ impl Framing {
     }
 }
 
+/// Fields or trailers: names and values, in the order of the wire.
+pub(crate) type Fields = Vec<(String, String)>;
+
+type Tap = Box<dyn FnMut(&[u8]) + Send>;
+
 /// A socket and what was read from it ahead.
 pub(crate) struct Wire {
     stream: TcpStream,
     ahead: Vec<u8>,
     taken: usize,
     /// Called with everything that arrives, before anybody looks at it.
-    tap: Box<dyn FnMut(&[u8]) + Send>,
+    tap: Tap,
 }
 
 impl Wire {
@@ -98,14 +103,6 @@ impl Wire {
 
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
-    }
-
-    /// The addresses of this socket and of its peer.
-    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        (
-            self.stream.local_addr().unwrap(),
-            self.stream.peer_addr().unwrap(),
-        )
     }
 
     /// Writes all of `bytes`.
@@ -215,10 +212,10 @@ impl Wire {
         &mut self,
         framing: Framing,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<Vec<(String, String)>> {
+    ) -> io::Result<Fields> {
         match framing {
             Framing::Length(count) => self.exactly(count, sink).map(|()| Vec::new()),
-            Framing::Close => self.to_end(sink).map(|()| Vec::new()),
+            Framing::Close => self.read_to_end(sink).map(|()| Vec::new()),
             Framing::Chunked => loop {
                 let line = self.line()?;
                 let size = line.split(';').next().unwrap_or_default();
@@ -235,7 +232,7 @@ impl Wire {
         }
     }
 
-    fn trailers(&mut self) -> io::Result<Vec<(String, String)>> {
+    fn trailers(&mut self) -> io::Result<Fields> {
         let mut trailers = Vec::new();
         loop {
             match self.line()? {
@@ -246,7 +243,7 @@ impl Wire {
     }
 
     /// Reads until the peer closes and gives it to `sink` as it comes.
-    pub(crate) fn to_end(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    pub(crate) fn read_to_end(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         loop {
             sink(self.ahead());
             self.taken = self.ahead.len();
@@ -271,7 +268,7 @@ impl Wire {
 
     /// Waits until the peer closed or reset the connection; bytes that come before are dropped.
     pub(crate) fn closed(&mut self) -> bool {
-        match self.to_end(&mut |_| {}) {
+        match self.read_to_end(&mut |_| {}) {
             Ok(()) => true,
             Err(error) => !is_timeout(&error),
         }
