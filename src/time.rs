@@ -1,6 +1,7 @@
 //! Time: nanoseconds since the process began; the one place that reads a clock.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment, in nanoseconds since the first look at the clock of this process. Monotonic.
@@ -31,7 +32,10 @@ struct Epoch {
 #[allow(clippy::disallowed_methods)]
 fn epoch() -> &'static Epoch {
     static EPOCH: OnceLock<Epoch> = OnceLock::new();
-    EPOCH.get_or_init(|| Epoch { instant: Instant::now(), unix_nanos: wall_nanos() })
+    EPOCH.get_or_init(|| Epoch {
+        instant: Instant::now(),
+        unix_nanos: wall_nanos(),
+    })
 }
 
 /// Reads the monotonic clock (about 25 ns).
@@ -46,8 +50,23 @@ pub fn now() -> Nanos {
 #[must_use]
 #[allow(clippy::disallowed_methods)]
 pub fn wall_nanos() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The wall clock at a moment of the past, in nanoseconds since 1970; corrected once a second for a clock that was set.
+#[must_use]
+pub fn wall_at(moment: Nanos) -> u64 {
+    static OFFSET: AtomicU64 = AtomicU64::new(0);
+    static CHECKED: AtomicU64 = AtomicU64::new(0);
+    let checked = CHECKED.load(Ordering::Relaxed);
+    if checked == 0 || moment.0.saturating_sub(checked) > 1_000_000_000 {
+        CHECKED.store(moment.0.max(1), Ordering::Relaxed);
+        OFFSET.store(wall_nanos().saturating_sub(now().0), Ordering::Relaxed);
+    }
+    OFFSET.load(Ordering::Relaxed).saturating_add(moment.0)
 }
 
 /// The wall-clock moment at which the process read its clock first, in seconds since 1970.

@@ -1,12 +1,45 @@
 //! The meaning of the file, already typed: once a [`Config`] exists, nothing in it is wrong.
 //!
-//! `node` reads YAML into a tree in which every value knows its place; `schema` is the one table of keys,
-//! defaults and meanings; `parse` turns the tree into these types and collects every [`Problem`].
+//! `read` makes of YAML a tree in which every value knows its place; `keys` is the one table of keys, defaults and
+//! meanings, [`schema`] says what a row of it is; `check` holds the tree against the table, and `parse` turns it
+//! into these types. Both go on after a fault, so that one report has every [`Problem`].
+
+mod address;
+mod check;
+mod expand;
+mod fields;
+mod keys;
+mod keys_later;
+mod listeners;
+mod load;
+mod matches;
+mod merge;
+mod nearest;
+mod node;
+mod parse;
+mod path;
+mod pending;
+mod problem;
+mod read;
+mod report;
+mod routes;
+mod scalar;
+pub mod schema;
+#[cfg(test)]
+mod tests;
+mod upstreams;
+mod word;
+
+pub use load::{Loaded, load, parse_text};
+pub use path::{normalise, normalise_prefix};
+pub use pending::not_yet_in_force;
+pub use problem::{Problem, Severity, render};
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
+
+pub use crate::telemetry::access_log::LogPath;
 
 /// Everything `gateway.yaml` says, with defaults filled in and every name resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -284,15 +317,6 @@ pub struct Logging {
 pub struct AccessLog {
     /// Where the lines go.
     pub path: LogPath,
-}
-
-/// `logging.access.path`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LogPath {
-    /// `stdout`.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
 }
 
 /// `errors.detail`.

@@ -1,1 +1,7 @@
-//! To be filled.
+//! What the gateway tells in lines of text: the access log for every exchange, the control log for all else.
+
+pub mod access_log;
+pub mod control_log;
+mod json;
+mod log_writer;
+mod rfc3339;

@@ -1,0 +1,1 @@
+"""The parts of the load test: processes, proxies, load, counters, figures, report."""

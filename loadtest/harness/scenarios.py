@@ -1,0 +1,44 @@
+"""The requests that are measured, each as plain facts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of request, sent over and over on keep-alive connections."""
+
+    name: str
+    title: str
+    path: str
+    answer_bytes: int
+    method: str = "GET"
+    body_bytes: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+# With Host, which every client writes itself, twelve: what a browser sends to a site it has been to.
+BROWSER_HEADERS = (
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"),
+    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+    ("Accept-Language", "en-GB,en;q=0.9,de;q=0.7"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Referer", "https://shop.example.com/catalogue/lamps?page=2"),
+    ("Cookie", "session=3f9d1c0a7be64c02a1f0; theme=dark; consent=necessary.statistics; basket=81723"),
+    ("Cache-Control", "max-age=0"),
+    ("Upgrade-Insecure-Requests", "1"),
+    ("Sec-Fetch-Dest", "document"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-Site", "same-origin"),
+)
+
+LOADS = (
+    Scenario("small", "small GET, 128-byte answer", "/small", 128),
+    Scenario("headers", "GET with 12 browser-like headers, 128-byte answer", "/small", 128, headers=BROWSER_HEADERS),
+    Scenario("answer-16k", "16 KiB answer", "/16k", 16384),
+    Scenario("post-16k", "16 KiB POST, 128-byte answer", "/post", 128, method="POST", body_bytes=16384),
+)
+
+IDLE = "idle"
+"""The name of the other measurement: memory per idle connection (see `idle`)."""
+
+NAMES = tuple(scenario.name for scenario in LOADS) + (IDLE,)

@@ -1,0 +1,300 @@
+//! Every key of the contract: the one table from which files are checked, defaults taken and documentation made.
+//! It begins at `ROOT`; tables of which this version has nothing yet are in `keys_later`.
+
+use super::keys_later::*;
+use super::schema::Preset::{Absent, Derived, Required, Value};
+use super::schema::Shape::{
+    AnyOf, Bind, Body, Bool, Duration, Endpoint, Fields, Filled, HeaderValue, Host, Integer,
+    Later as LaterForm, List, Many, Map, Method, Name, Names, Network, Numbers, OneOrMore, OrAuto,
+    OrOff, Path, Percent, PlainHost, Secret, Size, Table, Text, Words,
+};
+use super::schema::{Effect::Live, Effect::Restart, Key, Stage::Later, Stage::Now};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const MANY: u64 = u64::MAX;
+
+macro_rules! tables {
+    ($(#[doc = $about:literal] $table:ident { $($name:literal $shape:expr, $preset:expr, $effect:ident, $stage:ident, $doc:literal;)* })*) => {
+        $(#[doc = $about] pub(super) const $table: &[Key] = &[
+            $(Key { name: $name, shape: $shape, preset: $preset, effect: $effect, stage: $stage, doc: $doc }),*
+        ];)*
+    };
+}
+
+pub(super) use tables;
+
+tables! {
+    #[doc = "The file itself."]
+    ROOT {
+        "listeners" Filled(&Table(LISTENER)), Required, Live, Now, "Where requests come in.";
+        "admin" OrOff(&Table(ADMIN)), Absent, Live, Now, "The operator's port: health, metrics, the state of everything.";
+        "workers" OrAuto(&Integer(1, 256)), Value("auto"), Restart, Now, "Worker threads; `auto` is one per core that the process may use.";
+        "upstreams" Names(&Table(UPSTREAM)), Absent, Live, Now, "Named groups of endpoints that requests are sent to.";
+        "routes" List(&Table(ROUTE)), Absent, Live, Now, "Which request goes where; the most specific match wins, then the earlier one.";
+        "drain" Table(DRAIN), Absent, Live, Now, "What SIGTERM does.";
+        "logging" Table(LOGGING), Absent, Live, Now, "The control log and the access log.";
+        "errors" AnyOf(&[Words(&["full", "reason"], &[]), Table(ERRORS)]), Absent, Live, Now, "Answers that the gateway makes itself.";
+        "include" OneOrMore(&Text), Absent, Live, Later, "More files with routes, upstreams, rate_limits and auth.";
+        "route_defaults" Table(ROUTE), Absent, Live, Later, "Merged under every route, key by key.";
+        "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Later, "Bounds all limiter state together.";
+        "dns" Table(DNS), Absent, Live, Later, "How host names of endpoints are resolved.";
+        "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Later, "Named limits, shared by all that name them.";
+        "stores" Names(&Table(STORE)), Absent, Live, Later, "Where limits that several gateways share are kept.";
+        "auth" Names(&Table(AUTH)), Absent, Live, Later, "Named providers that say who a client is.";
+        "tracing" Table(TRACING), Absent, Live, Later, "Spans for a collector.";
+    }
+    #[doc = "One entry of `listeners`."]
+    LISTENER {
+        "name" Name, Derived("made from the first bind"), Live, Now, "The listener's name in metrics and logs.";
+        "bind" OneOrMore(&Bind), Required, Restart, Now, "Address and port, or a list; `[::]:8080` takes IPv4 too.";
+        "protocols" Filled(&Words(&["http1"], &["http2"])), Value("[http1]"), Live, Now, "What is spoken.";
+        "trusted_proxies" Many(&Network), Value("[]"), Live, Now, "Whose X-Forwarded-* and Forwarded are believed: networks, `private` or `any`.";
+        "proxy_protocol" Bool, Value("false"), Live, Now, "A PROXY protocol header, v1 or v2, is required from trusted proxies.";
+        "timeouts" Table(LISTENER_TIMEOUTS), Absent, Live, Now, "Deadlines of client connections.";
+        "limits" Table(LISTENER_LIMITS), Absent, Live, Now, "Bounds of client connections.";
+        "tls" Table(TLS), Absent, Live, Later, "Serves HTTPS.";
+        "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits applied before routing.";
+    }
+    #[doc = "`listeners[].tls`."]
+    TLS {
+        "certificates" Filled(&Table(CERTIFICATE)), Required, Live, Later, "Certificates, chosen by SNI; the first is for all others.";
+        "strict_sni" Bool, Value("false"), Live, Later, "Refuses unknown or absent SNI.";
+        "min_version" Words(&["1.2", "1.3"], &[]), Value("1.2"), Live, Later, "The oldest TLS version that is spoken.";
+        "client_auth" OrOff(&Table(CLIENT_AUTH)), Value("off"), Live, Later, "Asks clients for a certificate.";
+    }
+    #[doc = "`listeners[].tls.certificates[]`."]
+    CERTIFICATE {
+        "cert" Text, Required, Live, Later, "PEM file with the chain.";
+        "key" Text, Required, Live, Later, "PEM file with the key.";
+    }
+    #[doc = "`listeners[].tls.client_auth`."]
+    CLIENT_AUTH {
+        "ca" Text, Required, Live, Later, "PEM file with the authorities that are believed.";
+        "mode" Words(&["require", "optional"], &[]), Value("require"), Live, Later, "Whether a certificate must be shown.";
+    }
+    #[doc = "`listeners[].timeouts`."]
+    LISTENER_TIMEOUTS {
+        "first_byte" OrOff(&Duration(1)), Value("10s"), Live, Now, "A new connection that says nothing is closed.";
+        "request_head" OrOff(&Duration(1)), Value("10s"), Live, Now, "The whole head, from its first byte; 408.";
+        "request_body" OrOff(&Duration(1)), Value("30s"), Live, Now, "Longest gap between two reads of the body, until the answer's head; 408.";
+        "write" OrOff(&Duration(1)), Value("30s"), Live, Now, "Longest time without progress while there is something to write.";
+        "idle" OrOff(&Duration(1)), Value("60s"), Live, Now, "A kept-alive connection without a request.";
+        "tls_handshake" OrOff(&Duration(1)), Value("5s"), Live, Later, "The whole TLS handshake.";
+    }
+    #[doc = "`listeners[].limits`."]
+    LISTENER_LIMITS {
+        "min_body_rate" OrOff(&Table(MIN_BODY_RATE)), Absent, Live, Now, "Slower uploads are cut; 408.";
+        "connections" OrOff(&Integer(1, MANY)), Derived("(open-file limit - 256) / 2, shared by all listeners"), Live, Now, "Beyond it new connections are refused at once.";
+        "connections_per_ip" OrOff(&Integer(1, MANY)), Value("off"), Live, Now, "The same for one client address.";
+        "head_bytes" Size(KIB, MIB), Value("32KiB"), Live, Now, "Size of a request head; 431.";
+        "headers" Integer(1, 1000), Value("100"), Live, Now, "Fields of a request head; 431.";
+        "uri_bytes" Size(64, 64 * KIB), Value("8KiB"), Live, Now, "Size of a request target; 414.";
+        "requests_per_connection" OrOff(&Integer(1, MANY)), Value("10000"), Live, Now, "Then the connection is closed in good order.";
+        "h2_streams" Integer(1, 10_000), Value("100"), Live, Later, "Concurrent HTTP/2 streams of a connection.";
+    }
+    #[doc = "`listeners[].limits.min_body_rate`."]
+    MIN_BODY_RATE {
+        "bytes_per_second" Integer(1, MANY), Value("500"), Live, Now, "What an upload must reach.";
+        "after" Duration(0), Value("10s"), Live, Now, "Time waited for the client before the rate is looked at.";
+    }
+    #[doc = "`admin`."]
+    ADMIN {
+        "bind" Bind, Value("127.0.0.1:9901"), Restart, Now, "Its address and port.";
+        "token" OrOff(&Secret), Value("off"), Live, Now, "Bearer token, asked for by all but /healthz, /readyz and /metrics.";
+    }
+    #[doc = "One entry of `upstreams`."]
+    UPSTREAM {
+        "endpoints" Filled(&AnyOf(&[Endpoint, Table(ENDPOINT)])), Required, Live, Now, "`http://IP:port`, or `{url: …}`.";
+        "balance" AnyOf(&[Words(&["least_requests", "round_robin"], &["random", "latency"]), LaterForm("a map in `balance`", &Table(BALANCE))]), Value("least_requests"), Live, Now, "How an endpoint is chosen: `least_requests` or `round_robin`.";
+        "timeouts" Table(UPSTREAM_TIMEOUTS), Absent, Live, Now, "Deadlines towards the endpoints.";
+        "pool" Table(POOL), Absent, Live, Now, "Idle connections that are kept.";
+        "max_in_flight" OrOff(&Integer(1, MANY)), Value("1024"), Live, Later, "Bulkhead: most requests at once; 503 beyond.";
+        "queue" Table(QUEUE), Absent, Live, Later, "Where requests beyond `max_in_flight` wait.";
+        "tls" Table(UPSTREAM_TLS), Absent, Live, Later, "How endpoints are verified.";
+        "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Later, "Active probes.";
+        "ejection" OrOff(&Table(EJECTION)), Absent, Live, Later, "Endpoints that fail are left out for a while.";
+        "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Later, "Stops sending when the upstream fails.";
+        "retry_budget" Table(RETRY_BUDGET), Absent, Live, Later, "Bounds retries to this upstream.";
+        "panic_below" OrOff(&Percent), Value("off"), Live, Later, "Below this share of serving endpoints all are used again.";
+        "slow_start" OrOff(&Duration(1)), Value("off"), Live, Later, "Time over which an endpoint that came back grows to its full share.";
+        "failover" List(&Name), Absent, Live, Later, "Upstreams that take over.";
+    }
+    #[doc = "One entry of `upstreams.*.endpoints`."]
+    ENDPOINT {
+        "url" Endpoint, Required, Live, Now, "`http://IP:port`.";
+        "weight" Integer(0, 1000), Value("1"), Live, Later, "Its share.";
+        "zone" Text, Absent, Live, Later, "Where it stands.";
+    }
+    #[doc = "`upstreams.*.balance` as a map."]
+    BALANCE {
+        "hash" Many(&Text), Absent, Live, Later, "Consistent hashing of this key.";
+        "sticky_cookie" Table(STICKY), Absent, Live, Later, "A cookie names the endpoint.";
+    }
+    #[doc = "`upstreams.*.balance.sticky_cookie`."]
+    STICKY {
+        "name" Text, Required, Live, Later, "Name of the cookie.";
+        "ttl" Duration(1), Absent, Live, Later, "How long it holds.";
+    }
+    #[doc = "`upstreams.*.timeouts`."]
+    UPSTREAM_TIMEOUTS {
+        "connect" OrOff(&Duration(1)), Value("2s"), Live, Now, "Connecting; 504.";
+        "response" OrOff(&Duration(1)), Value("30s"), Live, Now, "From the last request byte sent to the answer's head; 504.";
+        "body" OrOff(&Duration(1)), Value("300s"), Live, Now, "No byte in either direction after the head.";
+        "idle" OrOff(&Duration(1)), Value("30s"), Live, Now, "A kept connection without a request.";
+    }
+    #[doc = "`upstreams.*.pool`."]
+    POOL {
+        "max_idle_per_endpoint" Integer(1, 1_000_000), Value("100"), Live, Now, "Idle connections kept, divided over the workers, at least 4 each.";
+        "max_age" OrOff(&Duration(1)), Value("10m"), Live, Now, "An older connection takes no further request.";
+        "max_connections_per_endpoint" OrOff(&Integer(1, MANY)), Value("off"), Live, Later, "Most connections to one endpoint.";
+    }
+    #[doc = "`upstreams.*.queue`."]
+    QUEUE {
+        "size" Integer(0, MANY), Value("0"), Live, Later, "Most requests that wait.";
+        "timeout" Duration(1), Value("1s"), Live, Later, "How long one waits.";
+    }
+    #[doc = "`upstreams.*.tls`."]
+    UPSTREAM_TLS {
+        "ca" Text, Absent, Live, Later, "PEM file with the authorities that are believed.";
+        "server_name" PlainHost, Derived("the endpoint's host name"), Live, Later, "The name that is verified and sent as SNI.";
+        "client_cert" Text, Absent, Live, Later, "PEM file with the gateway's own certificate.";
+        "client_key" Text, Absent, Live, Later, "PEM file with its key.";
+        "insecure_skip_verify" Bool, Value("false"), Live, Later, "Believes everybody.";
+    }
+    #[doc = "`upstreams.*.health_check`."]
+    HEALTH_CHECK {
+        "path" Path, Value("/healthz"), Live, Later, "What is asked for.";
+        "interval" Duration(1), Value("5s"), Live, Later, "How often.";
+        "timeout" Duration(1), Value("2s"), Live, Later, "How long an answer may take.";
+        "healthy" Integer(1, 1000), Value("2"), Live, Later, "Good answers until it serves again.";
+        "unhealthy" Integer(1, 1000), Value("3"), Live, Later, "Bad answers until it is left out.";
+        "expect" Text, Value("200-299"), Live, Later, "Status codes of a good answer.";
+    }
+    #[doc = "`upstreams.*.ejection`."]
+    EJECTION {
+        "consecutive_failures" Integer(1, MANY), Value("3"), Live, Later, "Failures in a row until an endpoint is left out.";
+        "base" Duration(1), Value("30s"), Live, Later, "For how long, the first time.";
+        "max_percent" Integer(0, 100), Value("50"), Live, Later, "Most endpoints left out at once, in percent.";
+    }
+    #[doc = "`upstreams.*.circuit_breaker`."]
+    CIRCUIT_BREAKER {
+        "scope" Words(&["upstream", "endpoint"], &[]), Value("upstream"), Live, Later, "One breaker for all endpoints, or one each.";
+        "consecutive_failures" OrOff(&Integer(1, MANY)), Value("5"), Live, Later, "Closed to open.";
+        "failure_rate" OrOff(&Table(FAILURE_RATE)), Value("off"), Live, Later, "Closed to open, by share.";
+        "slow_rate" OrOff(&Table(SLOW_RATE)), Value("off"), Live, Later, "Closed to open, by slow answers.";
+        "open_for" Duration(1), Value("60s"), Live, Later, "Open to half-open.";
+        "max_open_for" Duration(1), Derived("`open_for`"), Live, Later, "Lets `open_for` double at each re-opening, up to this.";
+        "half_open_successes" Integer(1, MANY), Value("2"), Live, Later, "Half-open to closed.";
+        "half_open_probes" Integer(1, MANY), Value("1"), Live, Later, "Most probes in flight at once.";
+        "half_open_timeout" Duration(1), Value("10s"), Live, Later, "A slower probe is a failure.";
+        "failures" List(&Text), Value("[connect, timeout, reset, 5xx]"), Live, Later, "What counts as a failure.";
+        "stream_stable_after" Duration(1), Value("1s"), Live, Later, "A body that streams this long is a success.";
+        "fallback" Table(FALLBACK), Absent, Live, Later, "What is answered while open.";
+        "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Later, "`observe` refuses nothing.";
+    }
+    #[doc = "`circuit_breaker.failure_rate`."]
+    FAILURE_RATE {
+        "percent" Percent, Value("50%"), Live, Later, "The share at or above which it opens.";
+        "window" Duration(1), Value("10s"), Live, Later, "Over which time.";
+        "min_requests" Integer(1, MANY), Value("20"), Live, Later, "Fewer say nothing.";
+    }
+    #[doc = "`circuit_breaker.slow_rate`."]
+    SLOW_RATE {
+        "percent" Percent, Value("80%"), Live, Later, "The share at or above which it opens.";
+        "slower_than" Duration(1), Value("2s"), Live, Later, "Time to the answer's head that is slow.";
+        "window" Duration(1), Value("10s"), Live, Later, "Over which time.";
+        "min_requests" Integer(1, MANY), Value("20"), Live, Later, "Fewer say nothing.";
+    }
+    #[doc = "`circuit_breaker.fallback`."]
+    FALLBACK {
+        "status" Integer(200, 599), Value("503"), Live, Later, "Status code.";
+        "headers" Fields(&Many(&HeaderValue)), Absent, Live, Later, "Header fields.";
+        "body" Body, Absent, Live, Later, "Body.";
+        "upstream" Name, Absent, Live, Later, "Another upstream instead of a fixed answer.";
+    }
+    #[doc = "`upstreams.*.retry_budget`."]
+    RETRY_BUDGET {
+        "percent" Percent, Value("20%"), Live, Later, "Retries as a share of requests.";
+        "min_per_second" Integer(0, MANY), Value("3"), Live, Later, "Always allowed.";
+    }
+    #[doc = "One entry of `routes`."]
+    ROUTE {
+        "name" Name, Derived("made from host, path, method and a hash of the match"), Live, Now, "The route's name in metrics and logs.";
+        "match" OneOrMore(&Table(MATCH)), Derived("every request"), Live, Now, "One match, or a list of which any suffices.";
+        "upstream" AnyOf(&[Name, LaterForm("a map of weights in `upstream`", &Names(&Integer(0, 1_000_000)))]), Absent, Live, Now, "Sends the request there; one of upstream, respond, redirect is needed.";
+        "respond" Table(RESPOND), Absent, Live, Now, "Answers with a fixed answer.";
+        "redirect" Table(REDIRECT), Absent, Live, Now, "Sends the client elsewhere; what is not said comes from the request.";
+        "timeouts" Table(ROUTE_TIMEOUTS), Absent, Live, Now, "Deadlines of this route.";
+        "max_body" OrOff(&Size(0, MANY)), Value("10MiB"), Live, Now, "Size of a request body; 413.";
+        "listeners" Many(&Name), Derived("all"), Live, Later, "The listeners that the route is served on.";
+        "rewrite" Table(REWRITE), Absent, Live, Later, "Changes path and host on the way to the upstream.";
+        "request_headers" Table(EDIT), Absent, Live, Later, "Changes header fields of the request.";
+        "response_headers" Table(EDIT), Absent, Live, Later, "Changes header fields of the answer.";
+        "retry" Table(RETRY), Absent, Live, Later, "When a request is tried again.";
+        "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits, all of which must admit.";
+        "max_in_flight" OrOff(&AnyOf(&[Integer(1, MANY), Table(PER_KEY)])), Value("off"), Live, Later, "Most requests at once; 429 beyond.";
+        "auth" List(&Text), Value("[]"), Live, Later, "Providers, any of which suffices.";
+        "ip" Table(IP), Absent, Live, Later, "Which clients are let in.";
+        "cors" Table(CORS), Absent, Live, Later, "Cross-origin requests of browsers.";
+        "mirror" OneOrMore(&Table(MIRROR)), Absent, Live, Later, "Sends copies elsewhere.";
+        "websocket" OrOff(&Table(WEBSOCKET)), Absent, Live, Later, "Upgrades to WebSocket.";
+        "priority" Words(&["critical", "normal", "sheddable"], &[]), Value("normal"), Live, Later, "What is kept under overload.";
+        "fault" Table(FAULT), Absent, Live, Later, "Breaks requests on purpose.";
+        "compress" Table(COMPRESS), Absent, Live, Later, "Compresses answers.";
+    }
+    #[doc = "`routes[].match`: all of its parts hold."]
+    MATCH {
+        "hosts" OneOrMore(&Host), Derived("any"), Live, Now, "Names, or `*.example.com`; the port is ignored.";
+        "path" Path, Absent, Live, Now, "The whole path.";
+        "path_prefix" Path, Value("/"), Live, Now, "Whole segments of its beginning: `/a` matches `/a` and `/a/b`, not `/ab`.";
+        "methods" OneOrMore(&Method), Derived("any"), Live, Now, "Methods, in upper case.";
+        "path_regex" Text, Absent, Live, Later, "A regular expression for the whole path.";
+        "headers" Map(&Text), Absent, Live, Later, "Header fields.";
+        "query" Map(&Text), Absent, Live, Later, "Query parameters.";
+    }
+    #[doc = "`routes[].respond`."]
+    RESPOND {
+        "status" Integer(200, 599), Value("200"), Live, Now, "Status code, 200 to 599.";
+        "headers" Fields(&OneOrMore(&HeaderValue)), Absent, Live, Now, "Header fields: a value, or a list of them, for each name.";
+        "body" Body, Value(""), Live, Now, "Sent as it is.";
+    }
+    #[doc = "`routes[].redirect`."]
+    REDIRECT {
+        "scheme" Words(&["http", "https"], &[]), Derived("the request's"), Live, Now, "`http` or `https`.";
+        "host" PlainHost, Derived("the request's"), Live, Now, "Host, without port.";
+        "port" Integer(1, 65_535), Derived("the listener's, if no scheme is set"), Live, Now, "Port.";
+        "path" Path, Derived("the request's"), Live, Now, "The whole new path; the query is dropped.";
+        "path_prefix" Path, Absent, Live, Now, "Takes the place of what the route's own path_prefix matched.";
+        "status" Numbers(&[301, 302, 303, 307, 308]), Value("302"), Live, Now, "301, 302, 303, 307 or 308.";
+    }
+    #[doc = "`routes[].timeouts`."]
+    ROUTE_TIMEOUTS {
+        "request" OrOff(&Duration(1)), Value("off"), Live, Now, "The whole exchange, from head to last byte; 504.";
+        "response" OrOff(&Duration(1)), Derived("the upstream's"), Live, Now, "Overrides the upstream's.";
+        "body" OrOff(&Duration(1)), Derived("the upstream's"), Live, Now, "Overrides the upstream's.";
+    }
+    #[doc = "`drain`, both counted from SIGTERM."]
+    DRAIN {
+        "delay" Duration(0), Value("5s"), Live, Now, "How long connections are still accepted.";
+        "deadline" Duration(0), Value("25s"), Live, Now, "When what is left is cut; not before `delay`.";
+    }
+    #[doc = "`logging`."]
+    LOGGING {
+        "level" Words(&["error", "warn", "info", "debug", "trace"], &[]), Value("info"), Live, Now, "Of the control log: error, warn, info, debug or trace.";
+        "access" OrOff(&Table(ACCESS)), Absent, Live, Now, "One line for each request.";
+        "target" Map(&Text), Absent, Live, Later, "Levels of single parts.";
+    }
+    #[doc = "`logging.access`."]
+    ACCESS {
+        "format" Words(&["json"], &["text", "combined"]), Value("json"), Live, Now, "How a line looks.";
+        "path" Text, Value("stdout"), Live, Now, "`stdout`, or a file that is appended to.";
+        "sample" Percent, Value("100%"), Live, Later, "The share of requests that is logged.";
+        "fields" List(&Text), Derived("all"), Live, Later, "Which keys a line has.";
+        "target" Text, Absent, Live, Later, "Where lines go.";
+    }
+    #[doc = "`errors` as a map."]
+    ERRORS {
+        "detail" Words(&["full", "reason"], &[]), Value("full"), Live, Now, "`full` names upstreams and limits, `reason` hides them.";
+    }
+}

@@ -1,0 +1,188 @@
+//! `listeners`: names and binds are unique, and none takes the operator's port.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::fields::Fields;
+use super::keys;
+use super::node::{Node, Span};
+use super::report::{Fault, Report, quote};
+use super::{Admin, Listener, ListenerLimits, ListenerTimeouts, MinRate, Trust, address, word};
+
+/// All listeners; one without a valid bind is left out (it was reported).
+pub(super) fn parse(
+    root: &Fields<'_>,
+    admin: Option<&Admin>,
+    report: &mut Report<'_>,
+) -> Vec<Listener> {
+    let admin = admin.map(|admin| {
+        (
+            admin.bind,
+            root.section("admin").node("bind").map(|node| node.span),
+        )
+    });
+    let mut taken = Taken {
+        names: HashMap::new(),
+        binds: HashMap::new(),
+        admin,
+    };
+    let items = root.node("listeners").map(Node::items).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|node| parse_listener(node, &mut taken, report))
+        .collect()
+}
+
+/// What earlier listeners have, and on which line.
+struct Taken {
+    names: HashMap<String, Span>,
+    binds: HashMap<SocketAddr, Span>,
+    admin: Option<(SocketAddr, Option<Span>)>,
+}
+
+fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report<'_>) -> Option<Listener> {
+    let fields = Fields::new(Some(node), keys::LISTENER);
+    let bind = parse_binds(&fields, taken, report);
+    let first = bind.first()?;
+    let name = match fields.written("name") {
+        Some(name) => name.to_owned(),
+        None => word::slug(&first.to_string()),
+    };
+    let span = if fields.node("name").is_some() {
+        fields.span("name")
+    } else {
+        fields.span("bind")
+    };
+    match taken.names.get(&name) {
+        // Two listeners with one bind were reported for their bind.
+        Some(_) if report.has_error_within(fields.span("bind")) => {}
+        Some(earlier) => {
+            let message = format!("a second listener called {}", quote(&name));
+            report.error(
+                span,
+                Fault::new(
+                    message,
+                    format!("the first is on line {}; give one a `name`", earlier.line),
+                ),
+            );
+        }
+        None => {
+            taken.names.insert(name.clone(), span);
+        }
+    }
+    Some(Listener {
+        name,
+        bind,
+        trusted_proxies: parse_trust(&fields),
+        proxy_protocol: fields.is_true("proxy_protocol"),
+        timeouts: parse_timeouts(&fields.section("timeouts")),
+        limits: parse_limits(&fields.section("limits")),
+    })
+}
+
+fn parse_binds(fields: &Fields<'_>, taken: &mut Taken, report: &mut Report<'_>) -> Vec<SocketAddr> {
+    let mut binds = Vec::new();
+    for item in fields.node("bind").map(Node::items).unwrap_or_default() {
+        let Some(bind) = item
+            .scalar()
+            .and_then(|scalar| address::bind(&scalar.text).ok())
+        else {
+            continue;
+        };
+        binds.push(bind);
+        // Port 0 asks for a free port each time.
+        if bind.port() == 0 {
+            continue;
+        }
+        if let Some(earlier) = taken.binds.insert(identity(bind), item.span) {
+            let fault = Fault::new(
+                format!("`{bind}` is bound twice"),
+                format!("first on line {}", earlier.line),
+            );
+            report.error(item.span, fault);
+        }
+        if let Some((admin, place)) = taken.admin.filter(|(admin, _)| overlaps(*admin, bind)) {
+            let place = place.map_or("by default".into(), |span| format!("on line {}", span.line));
+            let help = format!(
+                "`admin` listens on `{admin}` ({place}); move one of them, or write `admin: off`"
+            );
+            report.error(
+                item.span,
+                Fault::new(format!("`{bind}` is the operator's port"), help),
+            );
+        }
+    }
+    binds
+}
+
+/// `[::]` is dual stack, so it takes the same port as `0.0.0.0`.
+fn identity(bind: SocketAddr) -> SocketAddr {
+    let ip = bind.ip().to_canonical();
+    let ip = if ip.is_unspecified() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        ip
+    };
+    SocketAddr::new(ip, bind.port())
+}
+
+/// The operator's port is not shared: an address for all interfaces takes it on each of them.
+fn overlaps(admin: SocketAddr, bind: SocketAddr) -> bool {
+    let (admin, bind) = (identity(admin), identity(bind));
+    admin.port() != 0
+        && admin.port() == bind.port()
+        && (admin.ip() == bind.ip() || admin.ip().is_unspecified() || bind.ip().is_unspecified())
+}
+
+fn parse_trust(fields: &Fields<'_>) -> Trust {
+    let items = fields
+        .node("trusted_proxies")
+        .map(Node::items)
+        .unwrap_or_default();
+    let texts = items
+        .iter()
+        .filter_map(Node::scalar)
+        .map(|scalar| scalar.text.as_str());
+    let mut networks = Vec::new();
+    for network in texts
+        .filter_map(|text| address::networks(text).ok())
+        .flatten()
+    {
+        if !networks.contains(&network) {
+            networks.push(network);
+        }
+    }
+    Trust { networks }
+}
+
+fn parse_timeouts(fields: &Fields<'_>) -> ListenerTimeouts {
+    ListenerTimeouts {
+        first_byte: fields.duration("first_byte"),
+        request_head: fields.duration("request_head"),
+        request_body: fields.duration("request_body"),
+        write: fields.duration("write"),
+        idle: fields.duration("idle"),
+    }
+}
+
+fn parse_limits(fields: &Fields<'_>) -> ListenerLimits {
+    let count = |name| fields.number(name).map(to_usize);
+    let rate = fields.section("min_body_rate");
+    let min_body_rate = MinRate {
+        bytes_per_second: rate.number("bytes_per_second").unwrap_or_default(),
+        after: rate.duration("after").unwrap_or_default(),
+    };
+    ListenerLimits {
+        min_body_rate: (!fields.is_off("min_body_rate")).then_some(min_body_rate),
+        connections: fields.node("connections").map(|_| count("connections")),
+        connections_per_ip: count("connections_per_ip"),
+        head_bytes: fields.size("head_bytes").map(to_usize).unwrap_or_default(),
+        headers: count("headers").unwrap_or_default(),
+        uri_bytes: fields.size("uri_bytes").map(to_usize).unwrap_or_default(),
+        requests_per_connection: fields.number("requests_per_connection"),
+    }
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

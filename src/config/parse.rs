@@ -1,0 +1,108 @@
+//! A checked tree becomes a [`Config`]; what only several keys together can tell is checked here and below.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::fields::Fields;
+use super::keys;
+use super::node::Node;
+use super::report::{Fault, Report};
+use super::{AccessLog, Admin, Config, Drain, ErrorDetail, LogPath, Logging, Secret, address};
+use super::{listeners, routes, upstreams};
+
+/// Builds the meaning of the file. Only worth something if no error was reported, here or before.
+pub(super) fn parse(root: &Node, report: &mut Report<'_>) -> Config {
+    let fields = Fields::new(Some(root), keys::ROOT);
+    let admin = parse_admin(&fields);
+    let upstreams = upstreams::parse(&fields, report);
+    Config {
+        workers: fields
+            .number("workers")
+            .and_then(|n| usize::try_from(n).ok())
+            .and_then(NonZeroUsize::new),
+        listeners: listeners::parse(&fields, admin.as_ref(), report),
+        routes: routes::parse(&fields, &upstreams, report),
+        admin,
+        upstreams,
+        drain: parse_drain(&fields.section("drain"), report),
+        logging: parse_logging(&fields.section("logging"), report),
+        errors: parse_errors(&fields),
+    }
+}
+
+fn parse_admin(root: &Fields<'_>) -> Option<Admin> {
+    if root.is_off("admin") {
+        return None;
+    }
+    let fields = root.section("admin");
+    let bind = fields
+        .text("bind")
+        .and_then(|text| address::bind(text).ok())?;
+    let token = if fields.is_off("token") {
+        None
+    } else {
+        fields.written("token")
+    };
+    Some(Admin {
+        bind,
+        token: token.map(|token| Secret(token.into())),
+    })
+}
+
+fn parse_drain(fields: &Fields<'_>, report: &mut Report<'_>) -> Drain {
+    let delay = fields.duration("delay").unwrap_or_default();
+    let deadline = fields.duration("deadline").unwrap_or_default();
+    if deadline < delay {
+        let key = if fields.node("deadline").is_some() {
+            "deadline"
+        } else {
+            "delay"
+        };
+        let help = "both are counted from SIGTERM: a `deadline` of at least `delay`";
+        let fault = Fault::new(
+            format!("the deadline ({deadline:?}) comes before the end of the delay ({delay:?})"),
+            help,
+        );
+        report.error(fields.span(key), fault);
+    }
+    Drain { delay, deadline }
+}
+
+fn parse_logging(fields: &Fields<'_>, report: &mut Report<'_>) -> Logging {
+    let level = fields
+        .text("level")
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(tracing::Level::INFO);
+    if fields.is_off("access") {
+        return Logging {
+            level,
+            access: None,
+        };
+    }
+    let access = fields.section("access");
+    let path = match access.text("path") {
+        None | Some("stdout") => LogPath::Stdout,
+        Some("stderr") => {
+            let fault = Fault::new(
+                "the access log cannot go to stderr",
+                "`stdout`, or the path of a file",
+            );
+            report.error(access.span("path"), fault);
+            LogPath::Stdout
+        }
+        Some(path) => LogPath::File(PathBuf::from(path)),
+    };
+    Logging {
+        level,
+        access: Some(AccessLog { path }),
+    }
+}
+
+/// `errors: reason` is short for `errors: {detail: reason}`.
+fn parse_errors(root: &Fields<'_>) -> ErrorDetail {
+    let section = root.section("errors");
+    match root.written("errors").or_else(|| section.text("detail")) {
+        Some("reason") => ErrorDetail::Reason,
+        _ => ErrorDetail::Full,
+    }
+}

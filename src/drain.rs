@@ -1,0 +1,64 @@
+//! "Please finish": the phases of a shutdown, seen by every worker through one word.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::watch;
+
+/// How far the shutdown is. Only ever grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Normal service.
+    Serving,
+    /// SIGTERM came: still accepting, each answer says `Connection: close`.
+    Announced,
+    /// Listeners and idle connections are closed; requests in flight finish.
+    Closing,
+    /// The deadline passed: what is left is cut.
+    Cut,
+}
+
+/// The signal. Cheap to read, and awaited where somebody must wake up for it.
+#[derive(Clone)]
+pub struct Drain {
+    phase: Arc<AtomicU8>,
+    changed: watch::Sender<Phase>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain {
+            phase: Arc::new(AtomicU8::new(0)),
+            changed: watch::Sender::new(Phase::Serving),
+        }
+    }
+}
+
+impl Drain {
+    /// The present phase: one relaxed load.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Serving,
+            1 => Phase::Announced,
+            2 => Phase::Closing,
+            _ => Phase::Cut,
+        }
+    }
+
+    /// Moves on to `phase`; going back is ignored.
+    pub fn enter(&self, phase: Phase) {
+        if phase > self.phase() {
+            self.phase.store(phase as u8, Ordering::Relaxed);
+            self.changed.send_replace(phase);
+        }
+    }
+
+    /// Waits until `phase` or a later one is entered.
+    pub async fn reached(&self, phase: Phase) {
+        let mut seen = self.changed.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = seen.wait_for(|now| *now >= phase).await;
+    }
+}

@@ -1,0 +1,3 @@
+//! What a route does to a request before, or instead of, forwarding it. Synchronous, decided from what was compiled.
+
+pub mod redirect;

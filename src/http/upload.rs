@@ -1,0 +1,298 @@
+//! A request's body on its way from the client to the upstream: streamed, bounded, and given back when not needed.
+//!
+//! The upstream connection's task polls it, while the exchange keeps a second handle: to learn how far it came and why
+//! it broke, and to take the rest away from the upstream once the answer has ended.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::time::{self, Nanos};
+use crate::timer::{Deadline, Timers};
+
+/// How an upload stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More is to come.
+    Streaming,
+    /// The last byte was handed to the upstream's connection.
+    Done,
+    /// It exceeded `max_body`.
+    TooLarge,
+    /// The client was too slow: `timeouts.request_body` or `limits.min_body_rate`.
+    TooSlow,
+    /// The client left.
+    ClientClosed,
+    /// The client's framing is broken.
+    Malformed,
+    /// Taken away from the upstream: the answer is already complete.
+    Stopped,
+}
+
+/// The rules that an upload obeys. `None` = off.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Most bytes.
+    pub max: Option<u64>,
+    /// Longest wait for the client between two reads, until the answer's head.
+    pub gap: Option<Duration>,
+    /// Bytes per second, looked at after this much waiting for the client.
+    pub min_rate: Option<(u64, Duration)>,
+}
+
+/// One request's body, shared by the exchange and the upstream connection.
+pub struct Upload {
+    incoming: RefCell<Option<Incoming>>,
+    progress: Cell<Progress>,
+    rules: Rules,
+    bytes: Cell<u64>,
+    /// When a byte last moved, or the body ended.
+    moved_at: Cell<Nanos>,
+    waited: Cell<Duration>,
+    waiting_since: Cell<Option<Nanos>>,
+    answered: Cell<bool>,
+    expects_continue: bool,
+    timers: Rc<Timers>,
+    /// Made when the client first has to be waited for: most bodies arrive with their head.
+    deadline: RefCell<Option<Deadline>>,
+    poller: RefCell<Option<Waker>>,
+}
+
+impl Upload {
+    /// A body that nobody has read from yet.
+    #[must_use]
+    pub fn new(
+        incoming: Incoming,
+        rules: Rules,
+        expects_continue: bool,
+        timers: &Rc<Timers>,
+        now: Nanos,
+    ) -> Rc<Upload> {
+        Rc::new(Upload {
+            incoming: RefCell::new(Some(incoming)),
+            progress: Cell::new(Progress::Streaming),
+            rules,
+            bytes: Cell::new(0),
+            moved_at: Cell::new(now),
+            waited: Cell::new(Duration::ZERO),
+            waiting_since: Cell::new(None),
+            answered: Cell::new(false),
+            expects_continue,
+            timers: timers.clone(),
+            deadline: RefCell::new(None),
+            poller: RefCell::new(None),
+        })
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress.get()
+    }
+
+    /// Bytes of the body handed on.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// When a byte last moved, or the body ended.
+    #[must_use]
+    pub fn moved_at(&self) -> Nanos {
+        self.moved_at.get()
+    }
+
+    /// The answer's head has come: from here on the client may pause for as long as the upstream likes.
+    pub fn answer_began(&self) {
+        self.answered.set(true);
+    }
+
+    /// Takes the unread rest away from whoever polls it; `None` if nothing is left, or if reading on would invite
+    /// more of it (a client that waits for its 100).
+    pub fn stop(&self) -> Option<Incoming> {
+        if self.progress.get() != Progress::Streaming {
+            return None;
+        }
+        self.progress.set(Progress::Stopped);
+        if let Some(poller) = self.poller.borrow_mut().take() {
+            poller.wake();
+        }
+        let rest = self.incoming.borrow_mut().take();
+        let invited = !self.expects_continue || self.bytes.get() > 0;
+        rest.filter(|_| invited)
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if self.progress.get() == Progress::Done {
+            return Poll::Ready(None);
+        }
+        let mut incoming = self.incoming.borrow_mut();
+        let Some(body) = incoming.as_mut() else {
+            return Poll::Ready(Some(Err(UploadError(self.progress.get()))));
+        };
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        let done = matches!(polled, Poll::Ready(None)) || body.is_end_stream();
+        drop(incoming);
+        match polled {
+            Poll::Pending => self.wait_for_client(cx),
+            Poll::Ready(Some(Ok(frame))) => {
+                let frame = self.pass(frame);
+                if done && frame.is_ok() {
+                    self.end(Progress::Done);
+                }
+                Poll::Ready(Some(frame))
+            }
+            Poll::Ready(None) => {
+                self.end(Progress::Done);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.end(broken(&error))))),
+        }
+    }
+
+    fn pass(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        let now = time::now();
+        self.moved_at.set(now);
+        if let Some(since) = self.waiting_since.take() {
+            self.waited.set(self.waited.get() + now.since(since));
+            if let Some(deadline) = self.deadline.borrow().as_ref() {
+                deadline.clear();
+            }
+        }
+        let bytes = self.bytes.get() + frame.data_ref().map_or(0, |d| d.len() as u64);
+        self.bytes.set(bytes);
+        if self.rules.max.is_some_and(|max| bytes > max) {
+            return Err(self.end(Progress::TooLarge));
+        }
+        if self
+            .rate_broken_at(Duration::ZERO)
+            .is_some_and(|allowed| self.waited.get() > allowed)
+        {
+            return Err(self.end(Progress::TooSlow));
+        }
+        Ok(frame)
+    }
+
+    /// The waiting time at which so few bytes break the minimum rate.
+    fn rate_broken_at(&self, least: Duration) -> Option<Duration> {
+        let (rate, after) = self.rules.min_rate?;
+        let earned = Duration::from_secs_f64(self.bytes.get() as f64 / rate.max(1) as f64);
+        Some(after.max(earned).max(least))
+    }
+
+    fn wait_for_client(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let mut slot = self.deadline.borrow_mut();
+        let deadline = slot.get_or_insert_with(|| self.timers.deadline());
+        if deadline.fired() {
+            let still_bound = !self.answered.get() || self.rules.min_rate.is_some();
+            drop(slot);
+            if still_bound {
+                return Poll::Ready(Some(Err(self.end(Progress::TooSlow))));
+            }
+            return Poll::Pending;
+        }
+        deadline.register(cx.waker());
+        if self.waiting_since.get().is_none() {
+            let now = time::now();
+            self.waiting_since.set(Some(now));
+            let gap = self.rules.gap.filter(|_| !self.answered.get());
+            let rate = self
+                .rate_broken_at(Duration::ZERO)
+                .map(|at| at.saturating_sub(self.waited.get()));
+            deadline.set(now, gap.into_iter().chain(rate).min());
+        }
+        let mut poller = self.poller.borrow_mut();
+        if !poller.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *poller = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Ends the upload; whatever was not read is dropped here, which tells hyper that nobody will.
+    fn end(&self, progress: Progress) -> UploadError {
+        self.progress.set(progress);
+        self.moved_at.set(time::now());
+        self.incoming.borrow_mut().take();
+        self.deadline.borrow_mut().take();
+        UploadError(progress)
+    }
+}
+
+/// hyper hides a broken frame and a vanished client behind one error; the IO error below tells them apart.
+fn broken(error: &hyper::Error) -> Progress {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(e) = cause {
+        if let Some(io) = e.downcast_ref::<io::Error>() {
+            return match io.kind() {
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Progress::Malformed,
+                _ => Progress::ClientClosed,
+            };
+        }
+        cause = e.source();
+    }
+    Progress::ClientClosed
+}
+
+/// Why an upload broke; the upstream's connection is closed by it.
+#[derive(Debug)]
+pub struct UploadError(Progress);
+
+impl fmt::Display for UploadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request's body ended early: {:?}", self.0)
+    }
+}
+
+impl std::error::Error for UploadError {}
+
+/// The body of a request towards an upstream.
+pub enum RequestBody {
+    /// None: most requests.
+    Empty,
+    /// Streamed from the client.
+    Upload(Rc<Upload>),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        match &*self {
+            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Upload(upload) => upload.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Upload(upload) => upload.progress() == Progress::Done,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Upload(upload) => upload
+                .incoming
+                .borrow()
+                .as_ref()
+                .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint),
+        }
+    }
+}

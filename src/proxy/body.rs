@@ -1,0 +1,188 @@
+//! The one body of answers: nothing, a few bytes of ours, or an upstream's body on its way through.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use crate::error::Reason;
+use crate::http::upload::Progress;
+use crate::time::Nanos;
+use crate::upstream::connect::Connection;
+
+/// An answer's body.
+pub enum Body {
+    /// Ours; empty or sent at once.
+    Own(Bytes),
+    /// An upstream's, with everything that must live until its end.
+    Relay(Box<Relay>),
+}
+
+/// An upstream's body. When it has ended, its connection goes back to the pool and the exchange is counted.
+pub struct Relay {
+    incoming: Incoming,
+    exchange: Box<Exchange>,
+    connection: Option<Connection>,
+    /// Longest silence.
+    timeout: Option<Duration>,
+    /// The end of `timeouts.request`.
+    due: Option<Nanos>,
+    /// Is a silence being timed?
+    waiting: bool,
+}
+
+/// The body broke; hyper closes the client's connection, so that the client can tell.
+#[derive(Debug)]
+pub struct BrokenBody(Reason);
+
+impl std::fmt::Display for BrokenBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.word())
+    }
+}
+
+impl std::error::Error for BrokenBody {}
+
+impl Relay {
+    /// Passes on `incoming`; `due` is the end of the whole request.
+    #[must_use]
+    pub fn new(
+        incoming: Incoming,
+        exchange: Box<Exchange>,
+        connection: Connection,
+        timeout: Option<Duration>,
+        due: Option<Nanos>,
+    ) -> Relay {
+        Relay {
+            incoming,
+            exchange,
+            connection: Some(connection),
+            timeout,
+            due,
+            waiting: false,
+        }
+    }
+
+    /// The body has been handed over whole.
+    pub fn finish(&mut self) {
+        let now = self.exchange.client.worker.recent();
+        if let Some(connection) = self.connection.take() {
+            let uploaded = self
+                .exchange
+                .upload
+                .as_ref()
+                .is_none_or(|u| u.progress() == Progress::Done);
+            if uploaded && let Some((upstream, endpoint)) = self.exchange.held() {
+                let worker = &self.exchange.client.worker;
+                worker.pool.borrow_mut().put(
+                    endpoint,
+                    connection,
+                    &upstream.pool,
+                    now,
+                    worker.index,
+                );
+            }
+        }
+        self.exchange.end();
+    }
+
+    fn break_off(&mut self, reason: Reason) -> BrokenBody {
+        self.connection = None;
+        let reason = self
+            .exchange
+            .upload
+            .as_ref()
+            .and_then(|u| super::forward::fault_of(u.progress()))
+            .unwrap_or(reason);
+        self.exchange.failed(reason);
+        self.exchange.end();
+        BrokenBody(reason)
+    }
+
+    /// The upstream is silent: time it, from now on.
+    fn wait(&mut self) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let client = &self.exchange.client;
+        if !self.waiting {
+            self.waiting = true;
+            let now = client.worker.read_clock();
+            let silence = self.timeout.map(|t| now.plus(t));
+            client
+                .deadline
+                .set_at(now, silence.into_iter().chain(self.due).min());
+            return Poll::Pending;
+        }
+        if !client.deadline.fired() {
+            return Poll::Pending;
+        }
+        let now = client.worker.read_clock();
+        // A byte of the upload counts as life, too.
+        let moved = self
+            .exchange
+            .upload
+            .as_ref()
+            .map(|u| u.moved_at())
+            .zip(self.timeout)
+            .map(|(at, t)| at.plus(t));
+        match moved.filter(|at| *at > now && self.due.is_none_or(|due| due > now)) {
+            Some(at) => {
+                client
+                    .deadline
+                    .set_at(now, Some(at).into_iter().chain(self.due).min());
+                Poll::Pending
+            }
+            None => Poll::Ready(Some(Err(self.break_off(Reason::UpstreamTimeout)))),
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let relay = match &mut *self {
+            Body::Own(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Body::Own(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Body::Relay(relay) => relay,
+        };
+        match Pin::new(&mut relay.incoming).poll_frame(cx) {
+            Poll::Pending => relay.wait(),
+            Poll::Ready(Some(Ok(frame))) => {
+                relay.waiting = false;
+                relay.exchange.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
+                if relay.incoming.is_end_stream() {
+                    relay.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Err(relay.break_off(Reason::UpstreamReset))))
+            }
+            Poll::Ready(None) => {
+                relay.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Own(bytes) => bytes.is_empty(),
+            Body::Relay(relay) => relay.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Relay(relay) => relay.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! One client connection, as its requests see it.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::worker::Worker;
+use crate::http::guard::Wire;
+use crate::timer::Deadline;
+
+/// What stays the same from request to request.
+pub struct Client {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// Index into `Snapshot::listeners`.
+    pub listener: usize,
+    /// The client's address, or what a PROXY header said it is. IPv4-mapped IPv6 is folded.
+    pub peer: IpAddr,
+    /// `peer` as text, for `X-Forwarded-For` and the log.
+    pub peer_text: HeaderValue,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+    /// Facts about the wire.
+    pub wire: Arc<Wire>,
+    /// The deadline of the exchange under way; kept for all of them, so that none registers a timer.
+    pub deadline: Deadline,
+    /// Requests taken so far.
+    pub requests: Cell<u64>,
+}
+
+impl Client {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(worker: Rc<Worker>, listener: usize, peer: IpAddr, local: SocketAddr) -> Rc<Client> {
+        let peer = peer.to_canonical();
+        let peer_text = HeaderValue::from_str(&peer.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let deadline = worker.timers.deadline();
+        let wire = Arc::new(Wire::default());
+        Rc::new(Client {
+            worker,
+            listener,
+            peer,
+            peer_text,
+            local,
+            wire,
+            deadline,
+            requests: Cell::new(0),
+        })
+    }
+
+    /// Lets the connection's task look at the state of the world again.
+    pub fn wake(&self) {
+        self.deadline.wake();
+    }
+}

@@ -1,0 +1,384 @@
+//! One request and its answer: exactly one count and one line in the log, however it ends.
+
+use std::rc::Rc;
+
+use http::header;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::client::Client;
+use super::drain_rest::drain_rest;
+use crate::drain::Phase;
+use crate::error::Reason;
+use crate::http::guard::{ANSWERING, BODY_UNREAD, HEAD_BEGUN, IN_EXCHANGE};
+use crate::http::upload::{Progress, Upload};
+use crate::metrics::RouteStats;
+use crate::snapshot::shared::Pin;
+use crate::snapshot::{Listener, Route};
+use crate::telemetry::access_log::Entry;
+use crate::time::{self, Nanos};
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
+
+/// The facts of one exchange. Dropped early, it counts as "the client left".
+pub struct Exchange {
+    /// The connection it came on.
+    pub client: Rc<Client>,
+    /// The snapshot that it walks through.
+    pub pin: Pin,
+    /// When its head was complete.
+    pub started: Nanos,
+    /// Kept from the client, or made where it is needed.
+    pub request_id: Option<HeaderValue>,
+    /// Its body, where it has one.
+    pub upload: Option<Rc<Upload>>,
+    /// Bytes of the answer's body handed to the client's connection.
+    pub bytes_out: u64,
+    /// Tries at the upstream.
+    pub attempts: u32,
+    /// When the answer's head came.
+    pub head_at: Option<Nanos>,
+    method: Method,
+    version: Version,
+    route: Option<u32>,
+    lease: Option<Lease>,
+    status: Option<StatusCode>,
+    reason: Option<Reason>,
+    note: Option<Box<Note>>,
+    /// A body that was refused before anybody asked for it.
+    unread: Option<Incoming>,
+    keeps_unread: bool,
+    ended: bool,
+}
+
+/// One endpoint held for one attempt, by its place in the pinned snapshot.
+#[derive(Clone, Copy)]
+struct Lease {
+    upstream: u32,
+    endpoint: u32,
+    counted: bool,
+    since: Nanos,
+}
+
+/// What only the access log wants to know.
+struct Note {
+    host: Option<HeaderValue>,
+    uri: Uri,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    peer: Option<String>,
+    endpoint: Option<(u32, u32)>,
+}
+
+impl Exchange {
+    /// Opens an exchange: the head of a request is complete.
+    #[must_use]
+    pub fn open(client: Rc<Client>, parts: &Parts) -> Box<Exchange> {
+        let worker = &client.worker;
+        let started = worker.read_clock();
+        let pin = worker.view.pin();
+        client.wire.turn(IN_EXCHANGE, HEAD_BEGUN | BODY_UNREAD);
+        client.requests.set(client.requests.get() + 1);
+        let note = pin.access_log.then(|| Box::new(Note::of(parts)));
+        Box::new(Exchange {
+            pin,
+            started,
+            request_id: None,
+            upload: None,
+            bytes_out: 0,
+            attempts: 0,
+            head_at: None,
+            method: parts.method.clone(),
+            version: parts.version,
+            route: None,
+            lease: None,
+            status: None,
+            reason: None,
+            note,
+            unread: None,
+            keeps_unread: false,
+            ended: false,
+            client,
+        })
+    }
+
+    /// The listener that it came through.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        &self.pin.listeners[self.client.listener]
+    }
+
+    /// The route that it follows, once found.
+    #[must_use]
+    pub fn route(&self) -> Option<&Route> {
+        self.route.map(|index| &self.pin.routes[index as usize])
+    }
+
+    /// The path as it is routed, for the log.
+    pub fn saw_target(&mut self, parts: &Parts) {
+        if let Some(note) = &mut self.note {
+            note.uri = parts.uri.clone();
+            note.host = parts.headers.get(header::HOST).cloned();
+        }
+    }
+
+    /// The client's address is not the peer's.
+    pub fn saw_client(&mut self, address: std::net::IpAddr) {
+        if let Some(note) = &mut self.note {
+            note.peer = Some(address.to_string());
+        }
+    }
+
+    /// Follows a route.
+    pub fn follow(&mut self, route: u32) {
+        self.route = Some(route);
+        self.stats().in_flight.add(self.client.worker.index, 1);
+    }
+
+    /// Keeps a body that nobody will ask for, so that a small rest can be read when the answer is out.
+    pub fn leave_unread(&mut self, body: Incoming, keep: bool) {
+        self.unread = Some(body);
+        self.keeps_unread = keep;
+    }
+
+    /// Holds an endpoint for one attempt.
+    pub fn hold(&mut self, upstream: usize, endpoint: usize, now: Nanos) {
+        self.release(now);
+        let counted = self.pin.upstreams[upstream].counts_in_flight();
+        let (upstream, endpoint) = (upstream as u32, endpoint as u32);
+        let lease = Lease {
+            upstream,
+            endpoint,
+            counted,
+            since: now,
+        };
+        if counted {
+            self.endpoint_of(lease).enter();
+        }
+        self.endpoint_of(lease)
+            .stats
+            .busy
+            .add(self.client.worker.index, 1);
+        self.lease = Some(lease);
+        self.attempts += 1;
+        if let Some(note) = &mut self.note {
+            note.endpoint = Some((upstream, endpoint));
+        }
+    }
+
+    /// The upstream and endpoint held.
+    #[must_use]
+    pub fn held(&self) -> Option<(&Upstream, &Endpoint)> {
+        let lease = self.lease?;
+        Some((
+            &self.pin.upstreams[lease.upstream as usize],
+            self.endpoint_of(lease),
+        ))
+    }
+
+    /// Gives the endpoint back.
+    pub fn release(&mut self, now: Nanos) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let endpoint = self.endpoint_of(lease);
+        endpoint.stats.busy.add(self.client.worker.index, -1);
+        if lease.counted {
+            endpoint.leave();
+        }
+        let stats = &self.pin.upstreams[lease.upstream as usize].stats;
+        stats.duration.record(
+            self.client.worker.index,
+            now.0.saturating_sub(lease.since.0),
+        );
+    }
+
+    /// An answer of the endpoint has begun.
+    pub fn answered(&mut self, status: StatusCode) {
+        let now = self.client.worker.read_clock();
+        self.head_at = Some(now);
+        self.status = Some(status);
+        if let Some((_, endpoint)) = self.held() {
+            endpoint
+                .stats
+                .count_request(self.client.worker.index, status);
+        }
+        if let Some(upload) = &self.upload {
+            upload.answer_began();
+        }
+    }
+
+    /// The gateway answers itself, on purpose.
+    pub fn answers(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Why it failed; the first reason holds.
+    pub fn failed(&mut self, reason: Reason) {
+        if self.reason.is_none() {
+            self.reason = Some(reason);
+        }
+    }
+
+    /// The identifier of the request; made now if the client brought none.
+    pub fn id(&mut self) -> HeaderValue {
+        let ids = &self.client.worker.ids;
+        self.request_id.get_or_insert_with(|| ids.make()).clone()
+    }
+
+    /// Is the rest of the request's body given up, so that the connection cannot be kept?
+    #[must_use]
+    pub fn abandons_body(&self) -> bool {
+        let broken = |p| !matches!(p, Progress::Done | Progress::Streaming);
+        self.unread.is_some() && !self.keeps_unread
+            || self.upload.as_ref().is_some_and(|u| broken(u.progress()))
+    }
+
+    /// The answer is whole: count it, log it, give everything back.
+    pub fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let now = self.client.worker.read_clock();
+        self.client.deadline.clear();
+        self.client.wire.turn(ANSWERING, IN_EXCHANGE);
+        self.settle_body();
+        self.release(now);
+        self.count(now);
+        self.log(now);
+    }
+
+    /// What is left of the request's body is read if it is small, else the connection will close.
+    fn settle_body(&mut self) {
+        let rest = match (&self.upload, self.unread.take()) {
+            (Some(upload), _) => {
+                let unfinished = upload.progress() != Progress::Done;
+                let rest = upload.stop();
+                if unfinished && rest.is_none() {
+                    self.client.wire.turn(BODY_UNREAD, 0);
+                }
+                rest
+            }
+            (None, Some(_)) if !self.keeps_unread => {
+                self.client.wire.turn(BODY_UNREAD, 0);
+                None
+            }
+            (None, rest) => rest,
+        };
+        if let Some(rest) = rest {
+            drain_rest(&self.client, rest);
+        }
+    }
+
+    fn count(&self, now: Nanos) {
+        let worker = self.client.worker.index;
+        let stats = self.stats();
+        let status = self.final_status();
+        stats.count_request(worker, self.client.listener as u16, &self.method, status);
+        stats
+            .duration
+            .record(worker, now.0.saturating_sub(self.started.0));
+        if self.route.is_some() {
+            stats.in_flight.add(worker, -1);
+        }
+        if self.bytes_out > 0 {
+            stats.response_bytes.add(worker, self.bytes_out);
+        }
+        if let Some(upload) = &self.upload {
+            stats.request_bytes.add(worker, upload.bytes());
+        }
+        if let Some(reason) = self.reason {
+            stats.count_reason(worker, reason);
+        }
+    }
+
+    fn log(&self, now: Nanos) {
+        let Some(note) = &self.note else { return };
+        let (upstream, endpoint) = match note.endpoint {
+            Some((u, e)) => {
+                let upstream = &self.pin.upstreams[u as usize];
+                (
+                    Some(upstream.name.as_str()),
+                    Some(upstream.endpoints[e as usize].label.as_str()),
+                )
+            }
+            None => (None, None),
+        };
+        let entry = Entry {
+            request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
+            client: Some(
+                note.peer
+                    .as_deref()
+                    .map_or(self.client.peer_text.as_bytes(), str::as_bytes),
+            ),
+            listener: Some(&self.listener().name),
+            protocol: Some(if self.version == Version::HTTP_10 {
+                "HTTP/1.0"
+            } else {
+                "HTTP/1.1"
+            }),
+            method: Some(self.method.as_str()),
+            host: note.host.as_ref().map(HeaderValue::as_bytes),
+            path: Some(note.uri.path().as_bytes()),
+            route: self.route().map(|r| r.name.as_str()),
+            upstream,
+            endpoint,
+            attempts: (self.attempts > 0).then_some(self.attempts),
+            status: Some(self.final_status().as_u16()),
+            reason: self.reason.map(Reason::word),
+            bytes_in: Some(self.upload.as_ref().map_or(0, |u| u.bytes())),
+            bytes_out: Some(self.bytes_out),
+            duration: Some(now.since(self.started)),
+            first_byte: self.head_at.map(|at| at.since(self.started)),
+            user_agent: note.user_agent.as_ref().map(HeaderValue::as_bytes),
+            referer: note.referer.as_ref().map(HeaderValue::as_bytes),
+            ..Entry::default()
+        };
+        self.client
+            .worker
+            .log
+            .borrow_mut()
+            .push(&entry, time::wall_at(self.started));
+    }
+
+    fn final_status(&self) -> StatusCode {
+        self.status.unwrap_or_else(|| Reason::ClientClosed.status())
+    }
+
+    fn stats(&self) -> &RouteStats {
+        self.route()
+            .map_or(&self.pin.unrouted, |route| &route.stats)
+    }
+
+    fn endpoint_of(&self, lease: Lease) -> &Endpoint {
+        &self.pin.upstreams[lease.upstream as usize].endpoints[lease.endpoint as usize]
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.ended {
+            let cut = self.client.worker.drain.phase() == Phase::Cut;
+            self.failed(if cut {
+                Reason::Draining
+            } else {
+                Reason::ClientClosed
+            });
+            self.end();
+        }
+    }
+}
+
+impl Note {
+    fn of(parts: &Parts) -> Note {
+        Note {
+            host: parts.headers.get(header::HOST).cloned(),
+            uri: parts.uri.clone(),
+            user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+            referer: parts.headers.get(header::REFERER).cloned(),
+            peer: None,
+            endpoint: None,
+        }
+    }
+}

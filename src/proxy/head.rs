@@ -1,0 +1,205 @@
+//! The checks at the door: what no upstream may ever see is refused here, before routing (RFC 9110, 9112).
+//!
+//! hyper parses strictly but leaves the duties of a proxy to us: which host is meant, which form the target has, how the
+//! body is framed. Two readers of one message must never come to two answers.
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Uri};
+use http::{Method, Version};
+
+use crate::error::Reason;
+use crate::http::fields::{self, Coding, Found};
+use crate::http::reply::Refusal;
+use crate::http::{host, target};
+
+/// What the checks found out.
+pub struct Head {
+    /// The fields that are there.
+    pub found: Found,
+    /// Does the client wait for a 100 before it sends its body?
+    pub expects_continue: bool,
+    /// Does it ask for a WebSocket?
+    pub websocket: bool,
+}
+
+/// Checks the head and brings it into the one form that routing, limits and the upstream see: origin-form, normalised.
+///
+/// # Errors
+/// 400, 403, 414, 417 or 501, as the contract's "Choices" say.
+pub fn check(parts: &mut Parts, uri_bytes: usize) -> Result<Head, Refusal> {
+    let found = fields::scan(&parts.headers);
+    if parts.method == Method::CONNECT {
+        return Err(Refusal::because(
+            Reason::NotImplemented,
+            "CONNECT is not offered here",
+        ));
+    }
+    check_coding(parts, found)?;
+    check_target(parts, uri_bytes)?;
+    check_host(parts, found)?;
+    normalise_path(parts)?;
+    Ok(Head {
+        found,
+        expects_continue: check_expect(parts, found)?,
+        websocket: check_upgrade(parts, found)?,
+    })
+}
+
+fn bad(detail: impl Into<String>) -> Refusal {
+    Refusal::because(Reason::BadRequest, detail)
+}
+
+fn check_coding(parts: &Parts, found: Found) -> Result<(), Refusal> {
+    if !found.transfer_encoding() {
+        return Ok(());
+    }
+    match fields::transfer_coding(&parts.headers) {
+        Coding::Chunked => Ok(()),
+        Coding::Malformed => Err(bad("Transfer-Encoding must be one line that says chunked")),
+        Coding::Unknown => Err(Refusal::because(
+            Reason::NotImplemented,
+            "no transfer coding but chunked is understood",
+        )),
+    }
+}
+
+/// Origin-form and absolute-form pass, `*` only with OPTIONS (RFC 9112, section 3.2); absolute-form becomes origin-form.
+fn check_target(parts: &mut Parts, uri_bytes: usize) -> Result<(), Refusal> {
+    let uri = &parts.uri;
+    let Some(authority) = uri.authority() else {
+        return check_origin_form(parts, uri_bytes);
+    };
+    if uri.scheme().is_none() {
+        return Err(bad("the target is neither a path nor a URL"));
+    }
+    let scheme = uri.scheme_str().unwrap_or_default();
+    if scheme != "http" && scheme != "https" {
+        return Err(bad("the target's scheme is neither http nor https"));
+    }
+    let length = scheme.len()
+        + 3
+        + authority.as_str().len()
+        + uri.path_and_query().map_or(0, |p| p.as_str().len());
+    check_length(length, uri_bytes)?;
+    let host = host_of_target(authority)?;
+    // The target's authority overrules Host (RFC 9112, section 3.2.2): route and upstream must agree.
+    parts.headers.insert(header::HOST, host);
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = if path.as_str().starts_with('?') {
+        joined("/", path.query())
+    } else {
+        Some(path)
+    };
+    parts.uri = path
+        .map(Uri::from)
+        .ok_or_else(|| bad("the target's path is malformed"))?;
+    Ok(())
+}
+
+fn check_origin_form(parts: &Parts, uri_bytes: usize) -> Result<(), Refusal> {
+    let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    check_length(target.len(), uri_bytes)?;
+    if target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS) {
+        return Ok(());
+    }
+    Err(bad("the target must begin with a slash"))
+}
+
+fn check_length(length: usize, most: usize) -> Result<(), Refusal> {
+    if length > most {
+        return Err(Refusal::because(
+            Reason::UriTooLong,
+            format!("the target is {length} bytes long; {most} are allowed"),
+        ));
+    }
+    Ok(())
+}
+
+fn host_of_target(authority: &Authority) -> Result<HeaderValue, Refusal> {
+    let text = authority.as_str();
+    host::parse_authority(text.as_bytes()).map_err(|fault| bad(format!("the target's {fault}")))?;
+    HeaderValue::from_str(text).map_err(|_| bad("the target's host is malformed"))
+}
+
+/// Exactly one valid Host; HTTP/1.0 may leave it out (RFC 9112, section 3.2).
+fn check_host(parts: &Parts, found: Found) -> Result<(), Refusal> {
+    if !found.host() && !parts.headers.contains_key(header::HOST) {
+        let old = parts.version == Version::HTTP_10;
+        return if old {
+            Ok(())
+        } else {
+            Err(bad("there is no Host"))
+        };
+    }
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (Some(one), None) = (hosts.next(), hosts.next()) else {
+        return Err(bad("there is more than one Host"));
+    };
+    host::parse_authority(one.as_bytes()).map_err(|fault| bad(fault.to_string()))?;
+    Ok(())
+}
+
+fn normalise_path(parts: &mut Parts) -> Result<(), Refusal> {
+    let path = parts.uri.path();
+    if path == "*" {
+        return Ok(());
+    }
+    let Cow::Owned(clean) = target::normalise(path).map_err(|fault| bad(fault.to_string()))? else {
+        return Ok(());
+    };
+    let target = joined(&clean, parts.uri.query()).ok_or_else(|| bad("the path is malformed"))?;
+    parts.uri = Uri::from(target);
+    Ok(())
+}
+
+fn joined(path: &str, query: Option<&str>) -> Option<PathAndQuery> {
+    let text = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(text).ok()
+}
+
+/// `100-continue`, once, or nothing (RFC 9110, section 10.1.1).
+fn check_expect(parts: &Parts, found: Found) -> Result<bool, Refusal> {
+    if !found.expect() {
+        return Ok(false);
+    }
+    let mut lines = parts.headers.get_all(header::EXPECT).iter();
+    match (lines.next(), lines.next()) {
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Ok(parts.version == Version::HTTP_11)
+        }
+        _ => Err(Refusal::from(Reason::ExpectationFailed)),
+    }
+}
+
+/// An upgrade counts where `Connection` names it, in HTTP/1.1 (RFC 9110, section 7.8); only WebSocket is known here.
+fn check_upgrade(parts: &Parts, found: Found) -> Result<bool, Refusal> {
+    if !found.upgrade() || parts.version != Version::HTTP_11 {
+        return Ok(false);
+    }
+    let headers = &parts.headers;
+    let lists = |name| {
+        headers
+            .get_all(name)
+            .iter()
+            .flat_map(|v: &HeaderValue| fields::list(v.as_bytes()))
+    };
+    if !lists(header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade")) {
+        return Ok(false);
+    }
+    if lists(header::UPGRADE).any(|token| !token.eq_ignore_ascii_case(b"websocket")) {
+        return Err(Refusal::because(
+            Reason::UpgradeRefused,
+            "no upgrade but websocket is allowed",
+        ));
+    }
+    Ok(true)
+}

@@ -1,0 +1,103 @@
+//! What one worker thread owns. `!Send`: the compiler proves that workers share nothing but what an `Arc` shows.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::drain::Drain;
+use crate::http::request_id::RequestIds;
+use crate::metrics::GatewayStats;
+use crate::snapshot::shared::View;
+use crate::telemetry::access_log::Buffer;
+use crate::time::{self, Nanos};
+use crate::timer::Timers;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::Pool;
+
+/// One worker.
+pub struct Worker {
+    /// Its slot in every per-worker counter.
+    pub index: usize,
+    /// Its copy of the current snapshot.
+    pub view: View,
+    /// Its idle upstream connections.
+    pub pool: RefCell<Pool>,
+    /// Its deadlines.
+    pub timers: Rc<Timers>,
+    /// Its request identifiers.
+    pub ids: RequestIds,
+    /// Its part of the access log.
+    pub log: RefCell<Buffer>,
+    /// The shutdown signal.
+    pub drain: Drain,
+    /// Counters of the whole process.
+    pub gateway: Arc<GatewayStats>,
+    /// Client connections that it serves.
+    pub connections: Cell<usize>,
+    now: Cell<Nanos>,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker that serves nobody yet.
+    #[must_use]
+    pub fn new(
+        index: usize,
+        view: View,
+        log: Buffer,
+        drain: Drain,
+        gateway: Arc<GatewayStats>,
+    ) -> Rc<Worker> {
+        Rc::new(Worker {
+            index,
+            view,
+            pool: RefCell::default(),
+            timers: Timers::new(),
+            ids: RequestIds::default(),
+            log: RefCell::new(log),
+            drain,
+            gateway,
+            connections: Cell::new(0),
+            now: Cell::new(time::now()),
+            random: Cell::new(
+                0x2545_f491_4f6c_dd1d ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ),
+        })
+    }
+
+    /// Reads the clock, and remembers it for whoever is content with "a moment ago".
+    pub fn read_clock(&self) -> Nanos {
+        let now = time::now();
+        self.now.set(now);
+        now
+    }
+
+    /// The clock as it was last read by this worker: exact while requests flow.
+    #[must_use]
+    pub fn recent(&self) -> Nanos {
+        self.now.get()
+    }
+
+    /// A number that need not be secret (xorshift64*).
+    pub fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Drops idle upstream connections that are closed, outlived, or whose endpoint is gone.
+    pub fn sweep(&self) {
+        let pin = self.view.pin();
+        let endpoints: Vec<&Endpoint> = pin
+            .upstreams
+            .iter()
+            .flat_map(|u| u.endpoints.iter().map(|e| &**e))
+            .collect();
+        self.pool
+            .borrow_mut()
+            .sweep(self.read_clock(), &endpoints, self.index);
+    }
+}

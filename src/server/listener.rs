@@ -1,0 +1,217 @@
+//! Accepting: each worker has its own socket on every address (SO_REUSEPORT), and all share one count of connections.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+
+use super::connection;
+use crate::drain::Phase;
+use crate::metrics::Refusal;
+use crate::proxy::worker::Worker;
+
+const BACKLOG: i32 = 4096;
+/// Out of descriptors, the kernel would report the same connection again and again.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Opens one worker's socket on an address.
+///
+/// # Errors
+/// What the system says: in use, not ours, not permitted.
+pub fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        // `[::]` is dual stack, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The count of client connections, over all workers and listeners.
+#[derive(Default)]
+pub struct Admission {
+    open: AtomicUsize,
+    /// Touched only where `connections_per_ip` is on: once for each connection, never for a request.
+    per_ip: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One admitted connection; counted until it is dropped.
+struct Admitted {
+    admission: Arc<Admission>,
+    ip: Option<IpAddr>,
+    worker: Rc<Worker>,
+    listener: usize,
+}
+
+impl Admission {
+    /// Client connections that are open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        listener: usize,
+        peer: IpAddr,
+    ) -> Result<Admitted, Refusal> {
+        let pin = worker.view.pin();
+        let limits = &pin.listeners[listener].limits;
+        if self.open.fetch_add(1, Relaxed) >= limits.connections.unwrap_or(usize::MAX) {
+            self.open.fetch_sub(1, Relaxed);
+            return Err(Refusal::Limit);
+        }
+        let ip = limits.connections_per_ip.map(|_| peer.to_canonical());
+        if let (Some(ip), Some(most)) = (ip, limits.connections_per_ip) {
+            let mut counts = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(ip).or_insert(0);
+            if *count >= most {
+                self.open.fetch_sub(1, Relaxed);
+                return Err(Refusal::PerIp);
+            }
+            *count += 1;
+        }
+        pin.listeners[listener]
+            .stats
+            .connections
+            .add(worker.index, 1);
+        worker.connections.set(worker.connections.get() + 1);
+        Ok(Admitted {
+            admission: self.clone(),
+            ip,
+            worker: worker.clone(),
+            listener,
+        })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.admission.open.fetch_sub(1, Relaxed);
+        if let Some(ip) = self.ip {
+            let mut counts = self
+                .admission
+                .per_ip
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = counts.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&ip);
+                }
+            }
+        }
+        let worker = &self.worker;
+        worker.view.pin().listeners[self.listener]
+            .stats
+            .connections
+            .add(worker.index, -1);
+        worker.connections.set(worker.connections.get() - 1);
+    }
+}
+
+/// Accepts until the drain closes the listener; what is queued by then is accepted still.
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    admission: Arc<Admission>,
+    listener: usize,
+    socket: std::net::TcpListener,
+) {
+    let Ok(socket) = TcpListener::from_std(socket) else {
+        return;
+    };
+    let drain = worker.drain.clone();
+    let mut closing = std::pin::pin!(drain.reached(Phase::Closing));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut closing => break,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => take(&worker, &admission, listener, stream, peer),
+            Err(error) => back_off(&worker, listener, &error).await,
+        }
+    }
+    empty_queue(&worker, &admission, listener, socket);
+}
+
+fn empty_queue(
+    worker: &Rc<Worker>,
+    admission: &Arc<Admission>,
+    listener: usize,
+    socket: TcpListener,
+) {
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    while let Ok((stream, peer)) = socket.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            take(worker, admission, listener, stream, peer);
+        }
+    }
+}
+
+async fn back_off(worker: &Rc<Worker>, listener: usize, error: &io::Error) {
+    // A client that left before it was accepted is no reason to wait.
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    ) {
+        return;
+    }
+    let pin = worker.view.pin();
+    pin.listeners[listener]
+        .stats
+        .count_refusal(worker.index, Refusal::Descriptors);
+    tracing::warn!(listener = pin.listeners[listener].name, %error, "cannot accept");
+    drop(pin);
+    tokio::time::sleep(BACK_OFF).await;
+}
+
+fn take(
+    worker: &Rc<Worker>,
+    admission: &Arc<Admission>,
+    listener: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    match admission.admit(worker, listener, peer.ip()) {
+        Ok(admitted) => {
+            // Answers leave in one write: waiting for more would only add latency.
+            let _ = stream.set_nodelay(true);
+            let worker = worker.clone();
+            spawn_local(async move {
+                connection::serve(worker, listener, stream, peer).await;
+                drop(admitted);
+            });
+        }
+        Err(refusal) => {
+            let pin = worker.view.pin();
+            pin.listeners[listener]
+                .stats
+                .count_refusal(worker.index, refusal);
+        }
+    }
+}

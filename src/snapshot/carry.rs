@@ -1,0 +1,161 @@
+//! State that outlives a snapshot: identity → state, taken over from the previous one.
+//!
+//! There is no registry beside the snapshots: the registry is the previous snapshot's `Carry`. The state of a name that
+//! is gone is kept for ten minutes, so that removing and restoring a name forgets nothing and counters do not fall.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::metrics::{ListenerStats, RouteStats, UpstreamStats};
+use crate::time::Nanos;
+use crate::upstream::endpoint::Endpoint;
+
+/// How long the state of a name that is gone is kept.
+pub const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// All state by its identity.
+pub struct Carry {
+    /// By route name.
+    pub routes: Kept<String, RouteStats>,
+    /// By upstream name.
+    pub upstreams: Kept<String, UpstreamStats>,
+    /// By upstream name and address.
+    pub endpoints: Kept<(String, SocketAddr), Endpoint>,
+    /// By listener name.
+    pub listeners: Kept<String, ListenerState>,
+    next_uid: u64,
+    /// Slots that a living or kept endpoint holds; below `free_from` all are held.
+    taken: HashSet<usize>,
+    free_from: usize,
+}
+
+/// A listener's state: the number that stands for it in packed keys, and its counters.
+pub struct ListenerState {
+    /// Its place in `Snapshot::listeners`.
+    pub number: u16,
+    /// Counters.
+    pub stats: Arc<ListenerStats>,
+}
+
+/// States of one kind.
+pub struct Kept<K, S>(HashMap<K, Entry<S>>);
+
+struct Entry<S> {
+    state: Arc<S>,
+    gone_since: Option<Nanos>,
+}
+
+impl<K, S> Default for Kept<K, S> {
+    fn default() -> Self {
+        Kept(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash + Clone, S> Kept<K, S> {
+    /// The states of this kind at `now`: those in use, and those gone for less than ten minutes.
+    pub fn alive(&self, now: Nanos) -> impl Iterator<Item = (&K, &Arc<S>)> {
+        self.0
+            .iter()
+            .filter(move |(_, entry)| is_kept(entry.gone_since, now))
+            .map(|(key, entry)| (key, &entry.state))
+    }
+
+    /// The successor of `previous`, in which everything counts as gone until it is claimed.
+    fn succeed(previous: Option<&Kept<K, S>>, now: Nanos) -> Kept<K, S> {
+        let Some(previous) = previous else {
+            return Kept::default();
+        };
+        Kept(
+            previous
+                .0
+                .iter()
+                .filter(|(_, e)| is_kept(e.gone_since, now))
+                .map(|(key, e)| {
+                    (
+                        key.clone(),
+                        Entry {
+                            state: e.state.clone(),
+                            gone_since: e.gone_since.or(Some(now)),
+                        },
+                    )
+                })
+                .collect(),
+        )
+    }
+
+    fn claim(&mut self, key: K, make: impl FnOnce() -> S) -> Arc<S> {
+        let entry = self.0.entry(key).or_insert_with(|| Entry {
+            state: Arc::new(make()),
+            gone_since: None,
+        });
+        entry.gone_since = None;
+        entry.state.clone()
+    }
+}
+
+fn is_kept(gone_since: Option<Nanos>, now: Nanos) -> bool {
+    gone_since.is_none_or(|since| now.since(since) < KEPT_FOR)
+}
+
+impl Carry {
+    /// Begins the state of a new snapshot from that of the previous one.
+    #[must_use]
+    pub fn succeed(previous: Option<&Carry>, now: Nanos) -> Carry {
+        let endpoints = Kept::succeed(previous.map(|p| &p.endpoints), now);
+        Carry {
+            taken: endpoints
+                .0
+                .values()
+                .map(|e: &Entry<Endpoint>| e.state.slot)
+                .collect(),
+            free_from: 0,
+            routes: Kept::succeed(previous.map(|p| &p.routes), now),
+            upstreams: Kept::succeed(previous.map(|p| &p.upstreams), now),
+            endpoints,
+            listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
+            next_uid: previous.map_or(1, |p| p.next_uid),
+        }
+    }
+
+    /// The counters of a route.
+    pub fn route(&mut self, name: &str, workers: usize) -> Arc<RouteStats> {
+        self.routes
+            .claim(name.to_owned(), || RouteStats::new(workers))
+    }
+
+    /// The counters of an upstream.
+    pub fn upstream(&mut self, name: &str, workers: usize) -> Arc<UpstreamStats> {
+        self.upstreams
+            .claim(name.to_owned(), || UpstreamStats::new(workers))
+    }
+
+    /// The state of a listener; a new one gets the next number.
+    pub fn listener(&mut self, name: &str, workers: usize) -> Arc<ListenerState> {
+        let number = u16::try_from(self.listeners.0.len()).unwrap_or(u16::MAX);
+        self.listeners.claim(name.to_owned(), || ListenerState {
+            number,
+            stats: Arc::new(ListenerStats::new(workers)),
+        })
+    }
+
+    /// The state of an endpoint; a new one gets the lowest slot that no other holds.
+    pub fn endpoint(
+        &mut self,
+        upstream: &str,
+        address: SocketAddr,
+        workers: usize,
+    ) -> Arc<Endpoint> {
+        let (taken, free_from, next_uid) =
+            (&mut self.taken, &mut self.free_from, &mut self.next_uid);
+        self.endpoints.claim((upstream.to_owned(), address), || {
+            while !taken.insert(*free_from) {
+                *free_from += 1;
+            }
+            *next_uid += 1;
+            Endpoint::new(address, *free_from, *next_uid, workers)
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! (configuration, previous snapshot) → snapshot. Total: what is wrong was found before; no I/O.
+
+use http::header::HeaderMap;
+
+use super::carry::Carry;
+use super::{Action, Listener, ListenerLimits, ListenerTimeouts, Route, Snapshot, Target};
+use crate::config::{self, Config};
+use crate::filter::redirect::Redirect;
+use crate::http::forwarded::Networks;
+use crate::route::{PathPattern, Pattern, Table};
+use crate::time::Nanos;
+use crate::upstream::balance::Balancer;
+use crate::upstream::{PoolPolicy, Timeouts, Upstream};
+
+/// Fewer idle connections for each worker would make it dial for every other request.
+const MIN_IDLE: usize = 4;
+
+/// What a snapshot depends on beside the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground {
+    /// Worker threads.
+    pub workers: usize,
+    /// The default of `limits.connections`, from the open-file limit.
+    pub connections: usize,
+    /// The present moment.
+    pub now: Nanos,
+}
+
+/// Compiles `config`, taking over the state of `previous`.
+#[must_use]
+pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> Snapshot {
+    let mut carry = Carry::succeed(previous.map(|p| &p.carry), ground.now);
+    let workers = ground.workers;
+    let upstreams: Vec<Upstream> = config
+        .upstreams
+        .iter()
+        .map(|u| upstream(u, &mut carry, workers))
+        .collect();
+    let routes = config
+        .routes
+        .iter()
+        .map(|r| route(r, &upstreams, &mut carry, workers))
+        .collect();
+    Snapshot {
+        generation: previous.map_or(1, |p| p.generation + 1),
+        listeners: listeners(config, &mut carry, ground),
+        table: Table::new(patterns(config)),
+        routes,
+        upstreams,
+        unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
+        show_detail: config.errors == config::ErrorDetail::Full,
+        access_log: config.logging.access.is_some(),
+        carry,
+    }
+}
+
+fn patterns(config: &Config) -> Vec<(Pattern, Target)> {
+    let mut patterns = Vec::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        for m in &route.matches {
+            let (path, prefix) = match &m.path {
+                config::PathMatch::Exact(path) => (PathPattern::Exact(path.clone()), 0),
+                config::PathMatch::Prefix(path) if path == "/" => {
+                    (PathPattern::Prefix(path.clone()), 0)
+                }
+                config::PathMatch::Prefix(path) => (PathPattern::Prefix(path.clone()), path.len()),
+            };
+            let pattern = Pattern {
+                hosts: m.hosts.clone(),
+                path,
+                methods: m.methods.clone(),
+            };
+            patterns.push((
+                pattern,
+                Target {
+                    route: number(index),
+                    prefix: number(prefix),
+                },
+            ));
+        }
+    }
+    patterns
+}
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream {
+    Upstream {
+        name: u.name.clone(),
+        endpoints: u
+            .endpoints
+            .iter()
+            .map(|address| carry.endpoint(&u.name, *address, workers))
+            .collect(),
+        balancer: match u.balance {
+            config::Balance::RoundRobin => Balancer::round_robin(),
+            config::Balance::LeastRequests => Balancer::LeastRequests,
+        },
+        timeouts: Timeouts {
+            connect: u.timeouts.connect,
+            response: u.timeouts.response,
+            body: u.timeouts.body,
+        },
+        pool: PoolPolicy {
+            max_idle: (u.pool.max_idle_per_endpoint / workers.max(1)).max(MIN_IDLE),
+            idle: u.timeouts.idle,
+            max_age: u.pool.max_age,
+        },
+        stats: carry.upstream(&u.name, workers),
+    }
+}
+
+fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: usize) -> Route {
+    let action = match &r.action {
+        config::Action::Upstream(index) => {
+            let own = upstreams[*index].timeouts;
+            Action::Forward(
+                *index,
+                Timeouts {
+                    connect: own.connect,
+                    response: r.timeouts.response.unwrap_or(own.response),
+                    body: r.timeouts.body.unwrap_or(own.body),
+                },
+            )
+        }
+        config::Action::Respond(fixed) => {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &fixed.headers {
+                headers.append(name.clone(), value.clone());
+            }
+            Action::Respond(fixed.status, headers, fixed.body.clone())
+        }
+        config::Action::Redirect(to) => Action::Redirect(redirect(to)),
+    };
+    Route {
+        name: r.name.clone(),
+        action,
+        max_body: r.max_body,
+        request_timeout: r.timeouts.request,
+        stats: carry.route(&r.name, workers),
+    }
+}
+
+fn redirect(to: &config::Redirect) -> Redirect {
+    use crate::filter::redirect::Path;
+    Redirect {
+        scheme: to.scheme.clone(),
+        host: to.host.clone(),
+        port: to.port,
+        path: match &to.path {
+            None => Path::Kept,
+            Some(config::RedirectPath::Full(path)) => Path::Full(path.clone()),
+            Some(config::RedirectPath::Prefix(path)) => Path::Prefix(path.clone()),
+        },
+        status: to.status,
+    }
+}
+
+fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener> {
+    let mut listeners: Vec<(u16, Listener)> = config
+        .listeners
+        .iter()
+        .map(|l| {
+            let state = carry.listener(&l.name, ground.workers);
+            let (t, limits) = (&l.timeouts, &l.limits);
+            (
+                state.number,
+                Listener {
+                    name: l.name.clone(),
+                    trusted: Networks::new(&l.trusted_proxies.networks),
+                    proxy_protocol: l.proxy_protocol,
+                    timeouts: ListenerTimeouts {
+                        first_byte: t.first_byte,
+                        request_head: t.request_head,
+                        request_body: t.request_body,
+                        write: t.write,
+                        idle: t.idle,
+                    },
+                    limits: ListenerLimits {
+                        min_body_rate: limits
+                            .min_body_rate
+                            .map(|rate| (rate.bytes_per_second, rate.after)),
+                        connections: limits.connections.unwrap_or(Some(ground.connections)),
+                        connections_per_ip: limits.connections_per_ip,
+                        head_bytes: limits.head_bytes,
+                        headers: limits.headers,
+                        uri_bytes: limits.uri_bytes,
+                        requests_per_connection: limits.requests_per_connection,
+                    },
+                    stats: state.stats.clone(),
+                },
+            )
+        })
+        .collect();
+    // While listeners cannot come and go, their numbers are exactly 0..n.
+    listeners.sort_by_key(|(number, _)| *number);
+    listeners
+        .into_iter()
+        .map(|(_, listener)| listener)
+        .collect()
+}

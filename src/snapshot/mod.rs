@@ -1,0 +1,125 @@
+//! A [`Snapshot`] is a configuration compiled for use: immutable, with everything a request needs reachable by pointer.
+//!
+//! Policy (numbers) lives here. State (counters, loads) lives behind `Arc`s that successive snapshots share: see `carry`.
+
+pub mod carry;
+pub mod compile;
+pub mod shared;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::HeaderMap;
+
+use crate::http::forwarded::Networks;
+use crate::metrics::{ListenerStats, RouteStats};
+use crate::route::Table;
+use crate::upstream::{Timeouts, Upstream};
+use carry::Carry;
+
+/// One generation of the configuration.
+pub struct Snapshot {
+    /// Counts successful loads, from 1.
+    pub generation: u64,
+    /// By the number that a listener got when it first appeared.
+    pub listeners: Vec<Listener>,
+    /// Host, path and method → [`Target`].
+    pub table: Table<Target>,
+    /// In file order.
+    pub routes: Vec<Route>,
+    /// In file order.
+    pub upstreams: Vec<Upstream>,
+    /// Counters of requests that match no route.
+    pub unrouted: Arc<RouteStats>,
+    /// Do answers of our own name upstreams and limits?
+    pub show_detail: bool,
+    /// Is there an access log?
+    pub access_log: bool,
+    /// State by identity, for the next snapshot.
+    pub carry: Carry,
+}
+
+/// What the table answers: a route, and how much of the path its prefix matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Index into [`Snapshot::routes`].
+    pub route: u32,
+    /// Bytes of the path that the route's `path_prefix` stands for; 0 for `/` and for exact paths.
+    pub prefix: u32,
+}
+
+/// A route, ready to be followed.
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// What happens to a request.
+    pub action: Action,
+    /// Most bytes of a request body; `None` = off.
+    pub max_body: Option<u64>,
+    /// Total time, head to last byte; `None` = off.
+    pub request_timeout: Option<Duration>,
+    /// Counters, found by name.
+    pub stats: Arc<RouteStats>,
+}
+
+/// What a route does.
+pub enum Action {
+    /// Forwards to this index of [`Snapshot::upstreams`], with these deadlines.
+    Forward(usize, Timeouts),
+    /// Gives a fixed answer.
+    Respond(StatusCode, HeaderMap, Bytes),
+    /// Sends the client elsewhere.
+    Redirect(crate::filter::redirect::Redirect),
+}
+
+/// A listener's policy. Its sockets live with the workers.
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Whose forwarded fields are believed.
+    pub trusted: Networks,
+    /// Is a PROXY protocol header required?
+    pub proxy_protocol: bool,
+    /// Deadlines of its connections.
+    pub timeouts: ListenerTimeouts,
+    /// Bounds of its connections.
+    pub limits: ListenerLimits,
+    /// Counters, found by name.
+    pub stats: Arc<ListenerStats>,
+}
+
+/// Deadlines of client connections; `None` = off.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerTimeouts {
+    /// A new connection that says nothing.
+    pub first_byte: Option<Duration>,
+    /// The whole head, from its first byte.
+    pub request_head: Option<Duration>,
+    /// Longest gap between two reads of the body.
+    pub request_body: Option<Duration>,
+    /// Longest time without progress while we write.
+    pub write: Option<Duration>,
+    /// Keep-alive connection without a request.
+    pub idle: Option<Duration>,
+}
+
+/// Bounds of client connections; `None` = off.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerLimits {
+    /// Bytes per second of an upload, after this much waiting.
+    pub min_body_rate: Option<(u64, Duration)>,
+    /// Connections of all listeners together.
+    pub connections: Option<usize>,
+    /// Connections of one client address.
+    pub connections_per_ip: Option<usize>,
+    /// Bytes of a request head.
+    pub head_bytes: usize,
+    /// Fields of a request head.
+    pub headers: usize,
+    /// Bytes of a request target.
+    pub uri_bytes: usize,
+    /// Requests on one connection.
+    pub requests_per_connection: Option<u64>,
+}

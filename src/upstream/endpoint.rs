@@ -1,0 +1,77 @@
+//! One address of an upstream, and what all workers know of it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::metrics::EndpointStats;
+use crate::time::Nanos;
+
+/// How long an endpoint whose last connect failed loses every comparison.
+const SHUNNED_FOR: Duration = Duration::from_secs(1);
+
+/// An endpoint's state. Found again by upstream name and address when the file changes.
+pub struct Endpoint {
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// The address as metrics and logs write it.
+    pub label: String,
+    /// Where a worker's pool keeps its connections; reused after the endpoint is gone.
+    pub slot: usize,
+    /// Tells an endpoint from an earlier one with the same slot.
+    pub uid: u64,
+    /// Counters.
+    pub stats: EndpointStats,
+    in_flight: AtomicU32,
+    shunned_until: AtomicU64,
+}
+
+impl Endpoint {
+    /// A new endpoint without history, for a gateway of `workers` workers.
+    #[must_use]
+    pub fn new(address: SocketAddr, slot: usize, uid: u64, workers: usize) -> Endpoint {
+        Endpoint {
+            address,
+            label: address.to_string(),
+            slot,
+            uid,
+            stats: EndpointStats::new(workers),
+            in_flight: AtomicU32::new(0),
+            shunned_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Attempts that are under way, over all workers.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// One attempt more.
+    pub fn enter(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// One attempt less.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// A connect failed: for a second, others are preferred.
+    pub fn connect_failed(&self, now: Nanos) {
+        self.shunned_until.store(now.plus(SHUNNED_FOR).0, Relaxed);
+    }
+
+    /// A connect succeeded.
+    pub fn connected(&self) {
+        if self.shunned_until.load(Relaxed) != 0 {
+            self.shunned_until.store(0, Relaxed);
+        }
+    }
+
+    /// Did its last connect fail less than a second ago?
+    #[must_use]
+    pub fn is_shunned(&self, now: Nanos) -> bool {
+        self.shunned_until.load(Relaxed) > now.0
+    }
+}
