@@ -271,7 +271,11 @@ fn a_real_prometheus_scrapes_it() {
         until_some(patience, "prometheus has our counter", || {
             let stream = std::net::TcpStream::connect(address).ok()?;
             let query = "/api/v1/query?query=sum(tidegate_requests_total)by(route)";
-            let answer = Client::over(stream).try_get(query).ok()?;
+            // Before it is ready it answers with 503.
+            let answer = Client::over(stream)
+                .try_get(query)
+                .ok()
+                .filter(|answer| answer.status == 200)?;
             let result = answer.json()["data"]["result"].as_array()?.clone();
             (!result.is_empty()).then_some(result)
         })

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::support::{Client, Echo, Gateway, Report, Setup, scale};
+use crate::support::{Client, Echo, Gateway, PATIENCE, Report, Setup, scale, until};
 
 #[test]
 fn beyond_the_limit_a_connection_is_refused_at_once() {
@@ -135,15 +135,18 @@ fn an_idle_connection_costs_little() {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address()).start();
     let count = scale(1_000, 4_000);
-    let warm: Vec<Client> = (0..50).map(|_| asked(gateway.client())).collect();
+    let mut warm: Vec<Client> = (0..50).map(|_| asked(gateway.client())).collect();
     let before = gateway.rss();
     let mut held: Vec<Client> = (0..count).map(|_| asked(gateway.client())).collect();
     assert!(
         held[count - 1].silent_for(Duration::from_millis(1_500)),
         "all of them are parked by now"
     );
-    let each = gateway.rss().saturating_sub(before) / count as u64;
-    assert!(each < 8 * 1024, "{each} bytes for each idle connection");
+    // The allocator gives memory back while it works, so somebody works.
+    until(PATIENCE, "an idle connection costs less than 8 KiB", || {
+        warm[0].get("/").expect_ok();
+        gateway.rss().saturating_sub(before) / (count as u64) < 8 * 1024
+    });
     #[allow(clippy::cast_precision_loss)]
     gateway.await_metric(
         "tidegate_connections",

@@ -241,7 +241,10 @@ fn under_load_no_accepted_connection_is_without_its_answer() {
                     loop {
                         match client.try_get("/load") {
                             Ok(answer) => {
-                                assert_eq!(answer.status, 200, "{answer:?}");
+                                // After the delay what still arrives is told to try elsewhere.
+                                if answer.status != 200 {
+                                    answer.expect_refusal(503, "draining");
+                                }
                                 served.fetch_add(1, Ordering::SeqCst);
                                 if number < 3 || answer.lists("connection", "close") {
                                     break;

@@ -254,7 +254,7 @@ fn what_just_fits_is_served() {
 #[test]
 fn limits_of_the_head_follow_the_file() {
     let echo = Echo::start("app");
-    let limits = "limits: { head_bytes: 2KiB, headers: 5, uri_bytes: 100 }";
+    let limits = "limits: { head_bytes: 2KiB, headers: 5, uri_bytes: 100B }";
     let gateway = Setup::to(echo.address()).listener(limits).start();
     let ask = |bytes: Vec<u8>| gateway.client().ask(bytes);
     ask(target(&format!("/{}", "a".repeat(100)))).expect_refusal(414, "uri_too_long");

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::support::{Gate, Setup, Upstream, answer};
+use crate::support::{Gate, PATIENCE, Setup, Upstream, answer, until};
 
 /// An address that refuses: bound, so that nobody else gets it, and never listened on.
 fn refusing() -> (socket2::Socket, SocketAddr) {
@@ -64,14 +64,27 @@ fn an_endpoint_that_refuses_is_502() {
 }
 
 #[test]
-fn an_endpoint_that_refuses_loses_against_one_that_serves() {
+fn an_endpoint_that_refused_loses_for_a_second() {
     let (_held, refuses) = refusing();
     let serves = Upstream::answering(answer(200, "ok"));
     let gateway = Setup::to(refuses).endpoint(serves.address()).start();
     let mut client = gateway.client();
-    for _ in 0..50 {
-        client.get("/").expect_ok();
+    until(PATIENCE, "one attempt fails", || {
+        client.get("/").status == 502
+    });
+    let failed = Instant::now();
+    let statuses: Vec<u16> = (0..30).map(|_| client.get("/").status).collect();
+    if failed.elapsed() < Duration::from_millis(900) {
+        assert_eq!(statuses, [200; 30]);
     }
+    until(PATIENCE, "it is tried again", || {
+        client.get("/").status == 502
+    });
+    assert!(
+        failed.elapsed() > Duration::from_millis(900),
+        "after {:?}",
+        failed.elapsed()
+    );
 }
 
 #[test]
@@ -263,7 +276,7 @@ fn a_stream_may_pause_where_the_route_says_so() {
     // The pipelined second request does not hurry the first.
     std::io::Write::write_all(&mut writer, b"GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
     let begin = Instant::now();
-    crate::support::until(Duration::from_secs(2), "the pause", || {
+    until(Duration::from_secs(2), "the pause", || {
         begin.elapsed() > Duration::from_millis(600)
     });
     gate.open();

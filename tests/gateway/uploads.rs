@@ -213,7 +213,7 @@ fn a_100_is_sent_when_the_upstream_takes_the_body() {
 fn a_refusal_comes_without_a_100() {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address())
-        .route("max_body: 1KiB")
+        .route("match: { path_prefix: /app }, max_body: 1KiB")
         .before("match: { path: /no }, respond: { status: 403, body: no }")
         .before("match: { path: /get, methods: [GET] }, respond: { status: 200 }")
         .start();
@@ -225,7 +225,7 @@ fn a_refusal_comes_without_a_100() {
         // `response` fails for an interim answer.
         client.ask(request)
     };
-    ask("/", 2000).expect_refusal(413, "body_too_large");
+    ask("/app", 2000).expect_refusal(413, "body_too_large");
     assert_eq!(ask("/no", 10).status, 403);
     ask("/get", 10).expect_refusal(405, "method_not_allowed");
     echo.upstream().expect_untouched();
