@@ -64,13 +64,11 @@ fn a_hostile_field_cannot_break_a_line() {
     // Reading it fails the test if a line is no JSON.
     let lines = gateway.await_access_lines(2);
     assert_eq!(lines.len(), 2);
+    let odd = lines.iter().find(|line| line["path"] != "/next");
+    let agent = odd.and_then(|line| line["user_agent"].as_str());
     assert!(
-        lines[0]["user_agent"]
-            .as_str()
-            .unwrap()
-            .starts_with("\"}\\"),
-        "{}",
-        lines[0]
+        agent.is_some_and(|agent| agent.starts_with("\"}\\")),
+        "{lines:?}"
     );
 }
 

@@ -108,7 +108,6 @@ fn targets_that_are_none() {
         ("an escape cut short", target("/a%4")),
         ("an escape of nothing", target("/a%")),
         ("an escape that is none", target("/a%zz")),
-        ("a fragment", target("/a#b")),
     ];
     expect_refused(400, "bad_request", &rows);
 }
