@@ -1,7 +1,7 @@
 //! Holds a tree against the table of keys and reports everything that does not fit.
 
 use super::address::later;
-use super::node::{Key as WrittenKey, Kind, Node, Scalar, Span};
+use super::node::{Key as WrittenKey, Kind, Node, Scalar, Span, Style};
 use super::report::{Fault, Report, quote};
 use super::schema::{Key, Preset, Shape, Stage, check_scalar, join};
 use super::word;
@@ -24,6 +24,12 @@ pub(super) fn check_root(root: &Node, keys: &'static [Key], report: &mut Report<
 }
 
 fn check(node: &Node, shape: &'static Shape, report: &mut Report<'_>) {
+    if node
+        .scalar()
+        .is_some_and(|scalar| scalar.style == Style::Broken)
+    {
+        return;
+    }
     match shape {
         Shape::OrOff(_) if node.scalar().is_some_and(Scalar::is_off) => {}
         Shape::OrOff(of) if node.scalar().is_none() => check(node, of, report),
@@ -83,7 +89,10 @@ fn check_items(
     report: &mut Report<'_>,
 ) {
     if items.is_empty() && matches!(shape, Shape::Filled(_) | Shape::OneOrMore(_)) {
-        report.error(span, Fault::bare("this list is empty"));
+        report.error(
+            span,
+            Fault::new("this list is empty", "at least one is needed"),
+        );
     }
     for item in items {
         check(item, of, report);
@@ -134,7 +143,7 @@ fn check_entries<'n>(
     for key in missing {
         let fault = Fault::new(
             format!("{} is missing", quote(key.name)),
-            format!("{}: {}", key.name, key.shape.noun()),
+            format!("it is {}: {}", key.shape.noun(), key.doc),
         );
         report.error(span, fault);
     }

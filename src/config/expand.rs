@@ -51,16 +51,19 @@ impl Expansion<'_, '_, '_> {
                 self.visit_keys(entries);
                 entries.iter_mut().for_each(|(_, value)| self.visit(value));
             }
-            Kind::Scalar(scalar) => {
-                if !scalar.text.contains("${") {
-                    return;
-                }
+            Kind::Scalar(scalar) if scalar.text.contains("${") => {
                 let filled = self.fill(&scalar.text, node.span);
-                if is_one_reference(&scalar.text) {
-                    scalar.style = Style::Expanded;
-                }
-                scalar.written = Some(std::mem::replace(&mut scalar.text, filled));
+                scalar.style = match &filled {
+                    None => Style::Broken,
+                    Some(_) if is_one_reference(&scalar.text) => Style::Expanded,
+                    Some(_) => scalar.style,
+                };
+                scalar.written = Some(std::mem::replace(
+                    &mut scalar.text,
+                    filled.unwrap_or_default(),
+                ));
             }
+            Kind::Scalar(_) => {}
         }
     }
 
@@ -70,7 +73,7 @@ impl Expansion<'_, '_, '_> {
             .iter_mut()
             .filter(|(key, _)| key.text.contains("${"))
         {
-            key.text = self.fill(&key.text, key.span);
+            key.text = self.fill(&key.text, key.span).unwrap_or_default();
             changed = true;
         }
         if changed {
@@ -81,7 +84,9 @@ impl Expansion<'_, '_, '_> {
         }
     }
 
-    fn fill(&mut self, text: &str, span: Span) -> String {
+    /// The text with every `${…}` filled in; `None` when one cannot be (reported).
+    fn fill(&mut self, text: &str, span: Span) -> Option<String> {
+        let mut whole = true;
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("${") {
@@ -96,16 +101,19 @@ impl Expansion<'_, '_, '_> {
             let Some(end) = inside.find('}') else {
                 let fault = Fault::new("`${` without `}`", "`$${` stands for a literal `${`");
                 self.report.error(span, fault);
-                return out;
+                return None;
             };
             match self.look_up(&inside[..end]) {
                 Ok(value) => out.push_str(&value),
-                Err(fault) => self.report.error(span, fault),
+                Err(fault) => {
+                    self.report.error(span, fault);
+                    whole = false;
+                }
             }
             rest = &inside[end + 1..];
         }
         out.push_str(rest);
-        out
+        whole.then_some(out)
     }
 
     fn look_up(&mut self, reference: &str) -> Result<String, Fault> {
@@ -280,7 +288,7 @@ mod tests {
         );
         assert_eq!(
             expanded("a: {\"${PORT}\": 1, \"8080\": 2}").unwrap_err(),
-            ["1:17 the key `8080` stands here twice"]
+            ["1:19 the key `8080` stands here twice"]
         );
     }
 

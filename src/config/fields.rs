@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::node::{Node, Scalar, Span};
+use super::node::{Node, Scalar, Span, Style};
 use super::scalar;
 use super::schema::{Key, Preset};
 
@@ -52,6 +52,11 @@ impl<'a> Fields<'a> {
             .unwrap_or_default()
     }
 
+    /// Where the map itself stands.
+    pub(super) fn place(&self) -> Span {
+        self.node.map(|node| node.span).unwrap_or_default()
+    }
+
     /// A text; `None` when it is neither written nor has a default.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         self.written(name).or_else(|| self.preset(name))
@@ -64,7 +69,8 @@ impl<'a> Fields<'a> {
 
     /// Whether this is written as `true`.
     pub(super) fn is_true(&self, name: &str) -> bool {
-        self.text(name) == Some("true")
+        let scalar = self.node(name).and_then(Node::scalar);
+        scalar.is_some_and(|scalar| scalar.text == "true" && scalar.style != Style::Quoted)
     }
 
     /// A duration; `None` = off.

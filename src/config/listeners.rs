@@ -54,6 +54,8 @@ fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report<'_>) -> Op
         fields.span("bind")
     };
     match taken.names.get(&name) {
+        // A name that is none was reported.
+        _ if word::check_name(&name).is_err() => {}
         // Two listeners with one bind were reported for their bind.
         Some(_) if report.has_error_within(fields.span("bind")) => {}
         Some(earlier) => {
@@ -70,10 +72,18 @@ fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report<'_>) -> Op
             taken.names.insert(name.clone(), span);
         }
     }
+    let trusted_proxies = parse_trust(&fields);
+    if fields.is_true("proxy_protocol") && trusted_proxies.networks.is_empty() {
+        let fault = Fault::new(
+            "no peer may send a PROXY protocol header",
+            "it is taken from `trusted_proxies` only, and that list is empty",
+        );
+        report.warn(fields.span("proxy_protocol"), fault);
+    }
     Some(Listener {
         name,
         bind,
-        trusted_proxies: parse_trust(&fields),
+        trusted_proxies,
         proxy_protocol: fields.is_true("proxy_protocol"),
         timeouts: parse_timeouts(&fields.section("timeouts")),
         limits: parse_limits(&fields.section("limits")),

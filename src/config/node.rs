@@ -22,6 +22,8 @@ pub(super) enum Style {
     Quoted,
     /// Wholly `${…}`: typed by its key.
     Expanded,
+    /// With a `${…}` that could not be filled in, which was reported: nothing more is said about it.
+    Broken,
 }
 
 /// A leaf of the tree.

@@ -78,7 +78,14 @@ fn check_escapes(text: &str) -> Result<(), Fault> {
                 let message = format!("`%` without two hexadecimal digits in {}", quote(text));
                 return Err(Fault::new(message, "`%25` stands for a literal `%`"));
             }
-            Some(0) => return Err(Fault::bare("a path with `%00` is refused in every request")),
+            // Some upstreams end a path at NUL, some read a backslash as `/`.
+            Some(0 | b'\\') => {
+                let message = format!("{} has `%00` or `%5C`", quote(text));
+                return Err(Fault::new(
+                    message,
+                    "the gateway refuses requests with such a path",
+                ));
+            }
             Some(_) => {}
         }
     }
@@ -175,8 +182,8 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
-            "", "a", "/a?b", "/a#b", "/a b", "/é", "/a\\b", "/%", "/%4", "/%zz", "/%00", "/u/{id}",
-            "/\n",
+            "", "a", "/a?b", "/a#b", "/a b", "/é", "/a\\b", "/%", "/%4", "/%zz", "/%00", "/%5c",
+            "/u/{id}", "/\n",
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }

@@ -163,7 +163,7 @@ impl<'a> Reader<'a, '_, '_> {
                 place(granit_parser::Span::new(start, start))
             });
             let fault = Fault::new(
-                format!("the tag {}", quote(&tag.original())),
+                format!("tags such as {} are not used here", quote(&tag.original())),
                 "leave it out: each key knows its type",
             );
             self.report.error(at, fault);

@@ -195,11 +195,31 @@ fn mask(line: &str) -> String {
             }
         }
     }
+    let shown = mask_userinfo(&line[..end]);
     if end == line.len() {
-        line.into()
+        shown
     } else {
-        format!("{} ***", &line[..end])
+        format!("{shown} ***")
     }
+}
+
+/// Stars in place of `user:password` in `http://user:password@host`, as many as there were characters, so that what
+/// follows keeps its column.
+fn mask_userinfo(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after
+            .find(|c: char| c.is_whitespace() || "/,]}".contains(c))
+            .unwrap_or(after.len());
+        let userinfo = after[..end].rfind('@').unwrap_or(0);
+        out.extend(after[..userinfo].chars().map(|_| '*'));
+        rest = &after[userinfo..];
+    }
+    out.push_str(rest);
+    out
 }
 
 fn is_word(c: char) -> bool {
@@ -265,6 +285,7 @@ mod tests {
                 "{shown}"
             );
         }
+        assert_eq!(mask("[http://u:pw@a/x@y, b]"), "[http://****@a/x@y, b]");
         assert_eq!(mask("  tokens: 3"), "  tokens: 3");
         assert_eq!(mask("  # my_token: 3"), "  # my_token: 3");
         assert_eq!(mask("  token:"), "  token:");

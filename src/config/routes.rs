@@ -74,6 +74,8 @@ impl Parser<'_, '_, '_> {
         let name = written.map_or_else(|| matches::name(matches), String::from);
         let span = fields.span("name");
         match self.names.get(&name) {
+            // A name that is none was reported.
+            _ if word::check_name(&name).is_err() => {}
             // Equal matches give equal names, and were reported as such.
             Some(_) if written.is_none() && !is_new => {}
             Some(first) => {
@@ -98,7 +100,7 @@ impl Parser<'_, '_, '_> {
             .collect();
         match written.as_slice() {
             [] => {
-                let place = fields.span("");
+                let place = fields.place();
                 // A misspelt key was reported; that nothing is left then needs no words.
                 if !self.report.has_error_within(place) {
                     let help = "exactly one of `upstream`, `respond` and `redirect`";

@@ -11,7 +11,8 @@ const MOST_MILLIS: u64 = 365 * 24 * 3_600_000;
 pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
     const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
     let (number, unit) = split(text);
-    let Some(number) = whole(number) else {
+    let Some(number) = whole(number).filter(|_| unit.bytes().all(|b| b.is_ascii_alphabetic()))
+    else {
         return Err(Fault::new(
             format!("{} is not a duration", quote(text)),
             DURATION,
@@ -48,7 +49,8 @@ pub(super) fn size(text: &str) -> Result<u64, Fault> {
         ("GB", 1_000_000_000),
     ];
     let (number, unit) = split(text);
-    let Some(number) = whole(number) else {
+    let Some(number) = whole(number).filter(|_| unit.bytes().all(|b| b.is_ascii_alphabetic()))
+    else {
         return Err(Fault::new(format!("{} is not a size", quote(text)), SIZE));
     };
     if unit.is_empty() {

@@ -140,7 +140,7 @@ impl Shape {
             Shape::List(of) | Shape::Filled(of) | Shape::Many(of) | Shape::OneOrMore(of) => {
                 of.keys()
             }
-            Shape::Names(of) => of.keys(),
+            Shape::Names(of) | Shape::Later(_, of) => of.keys(),
             Shape::AnyOf(all) => all
                 .iter()
                 .map(Shape::keys)

@@ -93,7 +93,7 @@ fn check_host(text: &str, name: &str) -> Result<(), Fault> {
     if let Some((bare, _)) = name.split_once(':') {
         return Err(Fault::new(
             format!("{shown} is more than a host"),
-            format!("the port is ignored: write `{bare}`"),
+            format!("write `{bare}`, without a port"),
         ));
     }
     if !name.is_ascii() {

@@ -72,17 +72,21 @@ pub fn parse_authority(bytes: &[u8]) -> Result<Authority<'_>, Fault> {
 /// Length of the registered name or IPv4 address at the beginning.
 fn name_end(bytes: &[u8]) -> Result<usize, Fault> {
     let mut label = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        match CLASSES[usize::from(byte)] {
-            Class::Name => {}
-            Class::Dot if at > label => label = at + 1,
-            Class::Dot => return Err(Fault::EmptyLabel),
-            Class::Percent => check_escape(&bytes[at..])?,
-            Class::Colon => return Ok(at),
-            Class::Refused => return Err(Fault::Character),
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let class = CLASSES[usize::from(byte)];
+        if class != Class::Name {
+            match class {
+                Class::Dot if at > label => label = at + 1,
+                Class::Dot => return Err(Fault::EmptyLabel),
+                Class::Percent => check_escape(&bytes[at..])?,
+                Class::Colon => return Ok(at),
+                Class::Name | Class::Refused => return Err(Fault::Character),
+            }
         }
+        at += 1;
     }
-    Ok(bytes.len())
+    Ok(at)
 }
 
 /// Length of the IP literal at the beginning, with its brackets.
@@ -125,7 +129,7 @@ fn port(digits: &[u8]) -> Result<Option<u16>, Fault> {
 }
 
 /// What a byte may be in a registered name.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Class {
     Refused,
     Name,

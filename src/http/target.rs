@@ -51,19 +51,23 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, Fault> {
     })
 }
 
-/// True only for a path that is its own normal form; looks at eight pairs of neighbours at a time. `path` begins with `/`.
+/// True only for a path that is its own normal form. Looks at eight pairs of neighbours at a time, of which most
+/// paths have two or three; `path` begins with `/`.
 fn is_clean(path: &[u8]) -> bool {
-    let mut at = 0;
-    while let Some(window) = path.get(at..at + 9) {
+    let mut rest = path;
+    while let Some(window) = rest.first_chunk::<9>() {
         if suspicious(word(&window[..8]), word(&window[1..])) {
             return false;
         }
-        at += 8;
+        rest = &rest[8..];
     }
-    if path.len() >= 9 {
-        // The last nine, some of them for the second time.
-        let window = &path[path.len() - 9..];
+    // What is left is less than a window: look at the end once more rather than at single bytes.
+    if let Some(window) = path.last_chunk::<9>() {
         return !suspicious(word(&window[..8]), word(&window[1..]));
+    }
+    if let (Some(first), Some(last)) = (path.first_chunk::<5>(), path.last_chunk::<5>()) {
+        let bytes = half(&first[..4]) << 32 | half(&last[..4]);
+        return !suspicious(bytes, half(&first[1..]) << 32 | half(&last[1..]));
     }
     path.windows(2)
         .all(|pair| !matches!(pair, [_, b'%' | b'\\' | 0] | [b'/', b'/' | b'.']))
@@ -88,6 +92,13 @@ fn word(bytes: &[u8]) -> u64 {
     bytes
         .first_chunk()
         .map_or(0, |chunk| u64::from_ne_bytes(*chunk))
+}
+
+/// The first four bytes as a number.
+fn half(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk()
+        .map_or(0, |chunk| u64::from(u32::from_ne_bytes(*chunk)))
 }
 
 /// Segment by segment; what is written so far always ends with the slash before the next segment.

@@ -13,6 +13,8 @@ pub(super) struct Hosts {
     trie: Trie,
     root: u32,
     any: u32,
+    /// Whether a rule names a host; many a file names none.
+    named: bool,
 }
 
 impl Hosts {
@@ -42,12 +44,20 @@ impl Hosts {
         }
         let mut trie = Trie::new(Reading::Backward);
         let root = trie.plant(&keys);
-        Hosts { trie, root, any }
+        Hosts {
+            trie,
+            root,
+            any,
+            named: !keys.is_empty(),
+        }
     }
 
     /// The root of the most specific host that matches, or [`NOWHERE`]. `host` in any case, without port and dot at its end.
     pub(super) fn find(&self, host: &[u8]) -> u32 {
         let mut best = self.any;
+        if !self.named {
+            return best;
+        }
         let Some(mut node) = self.trie.root(self.root) else {
             return best;
         };
@@ -58,7 +68,8 @@ impl Hosts {
             else {
                 return best;
             };
-            if !shown.eq_ignore_ascii_case(label) {
+            // Nearly all clients send lower case: bytes first, letters only if they differ.
+            if !label.is_empty() && shown != label && !shown.eq_ignore_ascii_case(label) {
                 return best;
             }
             let Some((&door, before)) = before.split_last() else {

@@ -59,10 +59,15 @@ impl Paths {
         };
         let mut rest = path.as_bytes();
         loop {
-            let Some(after) = rest.strip_prefix(self.trie.label(node)) else {
-                return places;
-            };
-            let Some((&door, behind)) = after.split_first() else {
+            let label = self.trie.label(node);
+            // Most places of a bushy tree have none, and then even an empty comparison would cost a call.
+            if !label.is_empty() {
+                let Some(after) = rest.strip_prefix(label) else {
+                    return places;
+                };
+                rest = after;
+            }
+            let Some((&door, behind)) = rest.split_first() else {
                 // The text has ended: the pattern may be it, and a prefix ends with a whole segment too.
                 places.exact = node.ends.whole;
                 if node.ends.part != NOWHERE {

@@ -92,15 +92,18 @@ impl Trie {
 
     /// The bytes that the text must show after the one that led to `node`, in the order of the text.
     pub(super) fn label(&self, node: &Node) -> &[u8] {
-        &self.labels[node.label as usize..][..node.label_length as usize]
+        let first = node.label as usize;
+        self.labels
+            .get(first..first + node.label_length as usize)
+            .unwrap_or_default()
     }
 
     /// The node behind the byte `door`.
     pub(super) fn child(&self, node: &Node, door: u8) -> Option<&Node> {
         let first = node.children as usize;
-        let doors = &self.doors[first..][..node.child_count as usize];
-        let behind = doors.iter().position(|&other| other == door)?;
-        self.nodes.get(first + behind)
+        let end = first + node.child_count as usize;
+        let behind = (first..end).find(|&at| self.doors.get(at) == Some(&door))?;
+        self.nodes.get(behind)
     }
 
     /// Fills the node of a bud, and leaves its children as new ones.
