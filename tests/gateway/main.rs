@@ -23,6 +23,8 @@ mod redirects;
 mod reload;
 mod routing;
 mod slow_clients;
+mod smuggling;
+mod startup;
 mod streaming;
 mod support;
 mod unreachable;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,6 +25,7 @@ pub(crate) struct Gateway {
     directory: PathBuf,
     stderr: Lines,
     stdout: Lines,
+    readers: Vec<JoinHandle<()>>,
     listeners: Vec<(String, SocketAddr)>,
     admin: Option<SocketAddr>,
 }
@@ -35,6 +36,13 @@ impl Gateway {
         let directory = unique_directory();
         fs::write(directory.join("gateway.yaml"), yaml).unwrap();
         Gateway::start_in(directory, "gateway.yaml")
+    }
+
+    /// Starts a gateway on `yaml` and does not wait.
+    pub(crate) fn spawn(yaml: &str) -> Gateway {
+        let directory = unique_directory();
+        fs::write(directory.join("gateway.yaml"), yaml).unwrap();
+        Gateway::spawn_in(directory, "gateway.yaml")
     }
 
     /// Starts a gateway on the file `name` of `directory`, which goes when the gateway goes, and waits until it is ready.
@@ -60,13 +68,14 @@ impl Gateway {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the gateway starts");
-        let stdout = capture(child.stdout.take().unwrap());
-        let stderr = capture(child.stderr.take().unwrap());
+        let (stdout, out) = capture(child.stdout.take().unwrap());
+        let (stderr, err) = capture(child.stderr.take().unwrap());
         Gateway {
             child,
             directory,
             stderr,
             stdout,
+            readers: vec![out, err],
             listeners: Vec::new(),
             admin: None,
         }
@@ -179,9 +188,14 @@ impl Gateway {
 
     /// Waits for the end of the process.
     pub(crate) fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
-        until_some(deadline, "the gateway exits", || {
+        let status = until_some(deadline, "the gateway exits", || {
             self.child.try_wait().unwrap()
-        })
+        });
+        // Its last words may still be in the pipes.
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        status
     }
 
     /// True while the process runs.
@@ -305,15 +319,15 @@ pub(crate) fn unique_directory() -> PathBuf {
     directory
 }
 
-fn capture(pipe: impl Read + Send + 'static) -> Lines {
+fn capture(pipe: impl Read + Send + 'static) -> (Lines, JoinHandle<()>) {
     let lines = Lines::default();
     let shared = Arc::clone(&lines);
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             shared.lock().unwrap().push(line);
         }
     });
-    lines
+    (lines, reader)
 }
 
 fn listening(line: &str) -> Option<(String, SocketAddr)> {
