@@ -16,7 +16,7 @@ macro_rules! bits {
 bits! {
     CONNECTION 0; KEEP_ALIVE 1; PROXY_CONNECTION 2; TE 3; TRANSFER_ENCODING 4; UPGRADE 5; HTTP2_SETTINGS 6;
     EXPECT 7; FORWARDED_FOR 8; FORWARDED_HOST 9; FORWARDED_PROTO 10; FORWARDED 11; REQUEST_ID 12; VIA 13;
-    CONTENT_LENGTH 14; IDENTITY 15; HOST 16; DISGUISED 17;
+    CONTENT_LENGTH 14; IDENTITY 15; HOST 16; DISGUISED 17; ODD_LENGTH 18;
 }
 
 const HOP_BY_HOP: u32 = CONNECTION
@@ -58,14 +58,61 @@ const NOT_FOR_NOMINATION: [HeaderName; 9] = [
     header::FORWARDED,
 ];
 
-/// Looks once at every name of the head.
+/// What one pass over a request's fields found, with the values that every request is asked for.
+#[derive(Default)]
+pub struct Request {
+    /// Which fields are there.
+    pub found: Found,
+    /// The first `Host`.
+    pub host: Option<HeaderValue>,
+    /// How many lines of `Host` there are.
+    pub hosts: u32,
+    /// `X-Request-Id`, if there is exactly one.
+    pub request_id: Option<HeaderValue>,
+}
+
+/// Looks once at every field of a request.
 #[must_use]
-pub fn scan(headers: &HeaderMap) -> Found {
+pub fn scan_request(headers: &HeaderMap) -> Request {
+    let mut request = Request::default();
+    for (name, value) in headers {
+        let bit = bit_of(name.as_str().as_bytes());
+        if bit & (HOST | REQUEST_ID) != 0 {
+            request.note(bit, value);
+        }
+        request.found.0 |= bit;
+    }
+    request
+}
+
+/// Looks once at every field of an answer.
+#[must_use]
+pub fn scan_answer(headers: &HeaderMap) -> Found {
     let mut found = 0;
-    for name in headers.keys() {
-        found |= bit_of(name.as_str().as_bytes());
+    for (name, value) in headers {
+        let bit = bit_of(name.as_str().as_bytes());
+        if bit == CONTENT_LENGTH {
+            let doubled = found & CONTENT_LENGTH != 0;
+            if doubled || !value.as_bytes().iter().all(u8::is_ascii_digit) {
+                found |= ODD_LENGTH;
+            }
+        }
+        found |= bit;
     }
     Found(found)
+}
+
+impl Request {
+    fn note(&mut self, bit: u32, value: &HeaderValue) {
+        if bit == HOST {
+            self.hosts += 1;
+            self.host.get_or_insert_with(|| value.clone());
+        } else if self.found.has(REQUEST_ID) {
+            self.request_id = None;
+        } else {
+            self.request_id = Some(value.clone());
+        }
+    }
 }
 
 /// Sorted by length, so that most names cost one comparison of a number.
@@ -138,12 +185,6 @@ impl Found {
         self.0 & bits != 0
     }
 
-    /// Is there a `Host`?
-    #[must_use]
-    pub fn host(self) -> bool {
-        self.has(HOST)
-    }
-
     /// Is there an `Expect`?
     #[must_use]
     pub fn expect(self) -> bool {
@@ -162,10 +203,10 @@ impl Found {
         self.has(TRANSFER_ENCODING)
     }
 
-    /// Is there a `Content-Length`?
+    /// Is there a `Content-Length` that is not one line with one number?
     #[must_use]
-    pub fn content_length(self) -> bool {
-        self.has(CONTENT_LENGTH)
+    pub fn odd_length(self) -> bool {
+        self.has(ODD_LENGTH)
     }
 
     /// Is there an `X-Request-Id`?

@@ -135,15 +135,16 @@ pub struct Hop<'a> {
     /// May what the peer says of earlier hops be believed?
     pub trusted: bool,
     /// The host that the client asked for.
-    pub host: &'a HeaderValue,
+    pub host: HeaderValue,
 }
 
 /// Writes `X-Forwarded-For`, `-Host` and `-Proto`; appends to what a trusted peer said, replaces all else.
-pub fn write(headers: &mut HeaderMap, found: Found, hop: &Hop<'_>) {
+pub fn write(headers: &mut HeaderMap, found: Found, hop: Hop<'_>) {
     if !found.forwarded() {
-        headers.insert(X_FORWARDED_FOR, hop.peer.clone());
-        headers.insert(X_FORWARDED_HOST, hop.host.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        // Appending is cheaper than replacing, where nothing can be there.
+        headers.append(X_FORWARDED_FOR, hop.peer.clone());
+        headers.append(X_FORWARDED_HOST, hop.host);
+        headers.append(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         return;
     }
     if !hop.trusted {
@@ -157,7 +158,7 @@ pub fn write(headers: &mut HeaderMap, found: Found, hop: &Hop<'_>) {
     });
     headers.insert(X_FORWARDED_FOR, chain.unwrap_or_else(|| hop.peer.clone()));
     if !(hop.trusted && headers.contains_key(X_FORWARDED_HOST)) {
-        headers.insert(X_FORWARDED_HOST, hop.host.clone());
+        headers.insert(X_FORWARDED_HOST, hop.host);
     }
     if !(hop.trusted && headers.contains_key(X_FORWARDED_PROTO)) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -10,27 +9,19 @@ use hyper::body::Incoming;
 
 use super::exchange::Exchange;
 use crate::error::Reason;
-use crate::http::upload::Progress;
-use crate::time::Nanos;
-use crate::upstream::connect::Connection;
 
 /// An answer's body.
 pub enum Body {
     /// Ours; empty or sent at once.
     Own(Bytes),
     /// An upstream's, with everything that must live until its end.
-    Relay(Box<Relay>),
+    Relay(Relay),
 }
 
 /// An upstream's body. When it has ended, its connection goes back to the pool and the exchange is counted.
 pub struct Relay {
     incoming: Incoming,
     exchange: Box<Exchange>,
-    connection: Option<Connection>,
-    /// Longest silence.
-    timeout: Option<Duration>,
-    /// The end of `timeouts.request`.
-    due: Option<Nanos>,
     /// Is a silence being timed?
     waiting: bool,
 }
@@ -48,50 +39,24 @@ impl std::fmt::Display for BrokenBody {
 impl std::error::Error for BrokenBody {}
 
 impl Relay {
-    /// Passes on `incoming`; `due` is the end of the whole request.
+    /// Passes on `incoming`.
     #[must_use]
-    pub fn new(
-        incoming: Incoming,
-        exchange: Box<Exchange>,
-        connection: Connection,
-        timeout: Option<Duration>,
-        due: Option<Nanos>,
-    ) -> Relay {
+    pub fn new(incoming: Incoming, exchange: Box<Exchange>) -> Relay {
         Relay {
             incoming,
             exchange,
-            connection: Some(connection),
-            timeout,
-            due,
             waiting: false,
         }
     }
 
     /// The body has been handed over whole.
     pub fn finish(&mut self) {
-        let now = self.exchange.client.worker.recent();
-        if let Some(connection) = self.connection.take() {
-            let uploaded = self
-                .exchange
-                .upload
-                .as_ref()
-                .is_none_or(|u| u.progress() == Progress::Done);
-            if uploaded && let Some((upstream, endpoint)) = self.exchange.held() {
-                let worker = &self.exchange.client.worker;
-                worker.pool.borrow_mut().put(
-                    endpoint,
-                    connection,
-                    &upstream.pool,
-                    now,
-                    worker.index,
-                );
-            }
-        }
+        self.exchange.keep_connection();
         self.exchange.end();
     }
 
     fn break_off(&mut self, reason: Reason) -> BrokenBody {
-        self.connection = None;
+        self.exchange.connection = None;
         let reason = self
             .exchange
             .upload
@@ -105,14 +70,14 @@ impl Relay {
 
     /// The upstream is silent: time it, from now on.
     fn wait(&mut self) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let client = &self.exchange.client;
+        let (client, deadlines) = (&self.exchange.client, self.exchange.deadlines);
         if !self.waiting {
             self.waiting = true;
             let now = client.worker.read_clock();
-            let silence = self.timeout.map(|t| now.plus(t));
+            let silence = deadlines.body.map(|t| now.plus(t));
             client
                 .deadline
-                .set_at(now, silence.into_iter().chain(self.due).min());
+                .set_at(now, silence.into_iter().chain(deadlines.due).min());
             return Poll::Pending;
         }
         if !client.deadline.fired() {
@@ -125,13 +90,13 @@ impl Relay {
             .upload
             .as_ref()
             .map(|u| u.moved_at())
-            .zip(self.timeout)
+            .zip(deadlines.body)
             .map(|(at, t)| at.plus(t));
-        match moved.filter(|at| *at > now && self.due.is_none_or(|due| due > now)) {
+        match moved.filter(|at| *at > now && deadlines.due.is_none_or(|due| due > now)) {
             Some(at) => {
                 client
                     .deadline
-                    .set_at(now, Some(at).into_iter().chain(self.due).min());
+                    .set_at(now, Some(at).into_iter().chain(deadlines.due).min());
                 Poll::Pending
             }
             None => Poll::Ready(Some(Err(self.break_off(Reason::UpstreamTimeout)))),

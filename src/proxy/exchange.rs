@@ -1,10 +1,11 @@
 //! One request and its answer: exactly one count and one line in the log, however it ends.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::client::Client;
@@ -19,6 +20,7 @@ use crate::snapshot::{Listener, Route};
 use crate::telemetry::access_log::Entry;
 use crate::time::{self, Nanos};
 use crate::upstream::Upstream;
+use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::Endpoint;
 
 /// The facts of one exchange. Dropped early, it counts as "the client left".
@@ -37,7 +39,13 @@ pub struct Exchange {
     pub bytes_out: u64,
     /// Tries at the upstream.
     pub attempts: u32,
-    /// When the answer's head came.
+    /// The connection that the attempt under way uses.
+    pub connection: Option<Connection>,
+    /// The answer, from the arrival of its head until it is passed on.
+    pub answer: Option<Response<Incoming>>,
+    /// Deadlines of the attempt's body and of the whole request.
+    pub deadlines: Deadlines,
+    /// When the answer's head came; measured for the log only.
     pub head_at: Option<Nanos>,
     method: Method,
     version: Version,
@@ -50,6 +58,15 @@ pub struct Exchange {
     unread: Option<Incoming>,
     keeps_unread: bool,
     ended: bool,
+}
+
+/// What bounds an answer's body; `None` = off.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deadlines {
+    /// Longest silence.
+    pub body: Option<Duration>,
+    /// The end of the whole request.
+    pub due: Option<Nanos>,
 }
 
 /// One endpoint held for one attempt, by its place in the pinned snapshot.
@@ -88,6 +105,9 @@ impl Exchange {
             upload: None,
             bytes_out: 0,
             attempts: 0,
+            connection: None,
+            answer: None,
+            deadlines: Deadlines::default(),
             head_at: None,
             method: parts.method.clone(),
             version: parts.version,
@@ -116,10 +136,10 @@ impl Exchange {
     }
 
     /// The path as it is routed, for the log.
-    pub fn saw_target(&mut self, parts: &Parts) {
+    pub fn saw_target(&mut self, uri: &Uri, host: Option<&HeaderValue>) {
         if let Some(note) = &mut self.note {
-            note.uri = parts.uri.clone();
-            note.host = parts.headers.get(header::HOST).cloned();
+            note.uri = uri.clone();
+            note.host = host.cloned();
         }
     }
 
@@ -196,8 +216,9 @@ impl Exchange {
 
     /// An answer of the endpoint has begun.
     pub fn answered(&mut self, status: StatusCode) {
-        let now = self.client.worker.read_clock();
-        self.head_at = Some(now);
+        if self.note.is_some() {
+            self.head_at = Some(self.client.worker.read_clock());
+        }
         self.status = Some(status);
         if let Some((_, endpoint)) = self.held() {
             endpoint
@@ -225,6 +246,28 @@ impl Exchange {
     pub fn id(&mut self) -> HeaderValue {
         let ids = &self.client.worker.ids;
         self.request_id.get_or_insert_with(|| ids.make()).clone()
+    }
+
+    /// The answer has been read whole: its connection can carry the next request, unless this one is still being sent.
+    pub fn keep_connection(&mut self) {
+        let uploaded = self
+            .upload
+            .as_ref()
+            .is_none_or(|u| u.progress() == Progress::Done);
+        if let Some(connection) = self.connection.take()
+            && uploaded
+            && let Some((upstream, endpoint)) = self.held()
+        {
+            let worker = &self.client.worker;
+            let mut pool = worker.pool.borrow_mut();
+            pool.put(
+                endpoint,
+                connection,
+                &upstream.pool,
+                worker.recent(),
+                worker.index,
+            );
+        }
     }
 
     /// Is the rest of the request's body given up, so that the connection cannot be kept?

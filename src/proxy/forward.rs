@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{self, HeaderValue};
@@ -17,22 +16,12 @@ use crate::error::Reason;
 use crate::http::fields::{self, Coding};
 use crate::http::reply::Refusal;
 use crate::http::upload::{Progress, RequestBody};
-use crate::snapshot::Snapshot;
 use crate::time::Nanos;
+use crate::upstream::Timeouts;
 use crate::upstream::connect::{Connection, DialError, dial};
-use crate::upstream::{Timeouts, Upstream};
-
-/// An answer whose head has come, and the connection that its body is still on.
-pub struct Answer {
-    /// Clean of everything that belongs to the upstream's connection alone.
-    pub response: Response<Incoming>,
-    /// Lent until the body has ended.
-    pub connection: Connection,
-    /// The end of the whole request.
-    pub due: Option<Nanos>,
-}
 
 /// What a forward needs to know beside the request.
+#[derive(Clone, Copy)]
 pub struct Plan {
     /// Index into `Snapshot::upstreams`.
     pub upstream: usize,
@@ -42,89 +31,98 @@ pub struct Plan {
     pub due: Option<Nanos>,
 }
 
-/// Sends the request and waits for the head of its answer.
+/// Sends the request and waits for the head of its answer, which the exchange then holds together with its connection.
+///
+/// `request` is a place that the request is taken from: it is large, and moving it from call to call would cost more
+/// than most of what happens on the way.
 ///
 /// # Errors
 /// The reason of a 408, 413, 502 or 504.
 pub async fn forward(
     exchange: &mut Exchange,
-    request: Request<RequestBody>,
+    request: &mut Option<Request<RequestBody>>,
     plan: &Plan,
-) -> Result<Answer, Refusal> {
-    let pin = exchange.pin.clone();
-    let upstream = &pin.upstreams[plan.upstream];
-    let worker = exchange.client.worker.clone();
-    let now = worker.recent();
-    let index = upstream.pick(now, worker.random());
-    exchange.hold(plan.upstream, index, now);
-    let endpoint = &upstream.endpoints[index];
-    let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
-    let replayable =
-        matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method());
-    let mut request = request;
-    if let Some(connection) = pooled {
-        match attempt(exchange, connection, request, plan, replayable).await {
-            Outcome::Answered(answer) => return accept(exchange, answer),
+) -> Result<(), Refusal> {
+    let now = exchange.client.worker.recent();
+    let (pooled, replayable) = choose(exchange, request, plan, now);
+    if pooled {
+        match attempt(exchange, request, plan, replayable).await {
+            Outcome::Answered => return accept(exchange),
             Outcome::Failed(refusal) => return Err(refusal),
             // The endpoint closed it while it lay idle: that is nobody's failure, and no attempt.
-            Outcome::Stale(again) => request = again,
+            Outcome::Stale => {}
         }
     }
-    let connection = open(exchange, &pin, plan, index).await?;
-    match attempt(exchange, connection, request, plan, false).await {
-        Outcome::Answered(answer) => accept(exchange, answer),
+    // Boxed: dialling is rare, and its size would be every request's.
+    let connection = Box::pin(open(exchange, plan)).await?;
+    exchange.connection = Some(connection);
+    match attempt(exchange, request, plan, false).await {
+        Outcome::Answered => accept(exchange),
         Outcome::Failed(refusal) => Err(refusal),
-        Outcome::Stale(_) => Err(blame(
-            upstream,
+        Outcome::Stale => Err(blame(
+            exchange,
             Reason::UpstreamReset,
             "closed a new connection before the request",
         )),
     }
 }
 
-enum Outcome {
-    Answered(Answer),
-    Failed(Refusal),
-    /// Not answered, and safe to send again.
-    Stale(Request<RequestBody>),
+/// Holds an endpoint, and an idle connection to it if there is one; tells that, and whether the request could be sent
+/// twice.
+fn choose(
+    exchange: &mut Exchange,
+    request: &Option<Request<RequestBody>>,
+    plan: &Plan,
+    now: Nanos,
+) -> (bool, bool) {
+    let random = exchange.client.worker.random();
+    let index = exchange.pin.upstreams[plan.upstream].pick(now, random);
+    exchange.hold(plan.upstream, index, now);
+    let endpoint = &exchange.pin.upstreams[plan.upstream].endpoints[index];
+    let worker = &exchange.client.worker;
+    let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
+    exchange.connection = pooled;
+    let replayable = request.as_ref().is_some_and(|request| {
+        matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method())
+    });
+    (exchange.connection.is_some(), replayable)
 }
 
-async fn open(
-    exchange: &Exchange,
-    pin: &Arc<Snapshot>,
-    plan: &Plan,
-    index: usize,
-) -> Result<Connection, Refusal> {
-    let upstream = &pin.upstreams[plan.upstream];
-    let endpoint = &upstream.endpoints[index];
+enum Outcome {
+    /// The exchange holds the answer.
+    Answered,
+    Failed(Refusal),
+    /// Not answered, and safe to send again: the request is back in its place.
+    Stale,
+}
+
+async fn open(exchange: &Exchange, plan: &Plan) -> Result<Connection, Refusal> {
     let worker = &exchange.client.worker;
+    let (_, endpoint) = exchange.held().ok_or(Reason::InternalError)?;
     let dialling = dial(endpoint.address, plan.timeouts.connect);
-    match within(exchange, plan.due, dialling).await {
-        None => Err(blame(
-            upstream,
-            Reason::UpstreamTimeout,
-            "the time for the whole request was over while connecting",
-        )),
+    let error = match within(exchange, plan.due, dialling).await {
         Some(Ok(connection)) => {
             endpoint.connected();
-            Ok(connection)
+            return Ok(connection);
         }
-        Some(Err(error)) => {
-            endpoint.connect_failed(worker.read_clock());
-            Err(match error {
-                DialError::TimedOut => blame(
-                    upstream,
-                    Reason::UpstreamConnectTimeout,
-                    &format!("connecting to {} took too long", endpoint.label),
-                ),
-                DialError::Failed(error) => blame(
-                    upstream,
-                    Reason::UpstreamConnectFailed,
-                    &format!("connecting to {}: {error}", endpoint.label),
-                ),
-            })
+        Some(Err(error)) => error,
+        None => {
+            let detail = "the time for the whole request was over while connecting";
+            return Err(blame(exchange, Reason::UpstreamTimeout, detail));
         }
-    }
+    };
+    endpoint.connect_failed(worker.read_clock());
+    let (reason, detail) = match error {
+        DialError::TimedOut => (
+            Reason::UpstreamConnectTimeout,
+            format!("connecting to {} took too long", endpoint.label),
+        ),
+        DialError::Failed(error) => (
+            Reason::UpstreamConnectFailed,
+            format!("connecting to {}: {error}", endpoint.label),
+        ),
+    };
+    Err(blame(exchange, reason, &detail))
 }
 
 /// Waits for `future` until `due`; `None` when the time is over.
@@ -146,41 +144,41 @@ async fn within<F: Future>(
 
 async fn attempt(
     exchange: &mut Exchange,
-    mut connection: Connection,
-    request: Request<RequestBody>,
+    request: &mut Option<Request<RequestBody>>,
     plan: &Plan,
     replayable: bool,
 ) -> Outcome {
+    let (Some(sent), Some(connection)) = (request.take(), &mut exchange.connection) else {
+        return Outcome::Failed(Refusal::from(Reason::InternalError));
+    };
     if replayable {
         connection.tap.arm();
     } else {
         connection.tap.disarm();
     }
-    let sending = connection.sender.try_send_request(request);
-    let error = match wait_for_head(exchange, plan, sending).await {
+    let sending = connection.sender.try_send_request(sent);
+    match wait_for_head(exchange, plan, sending).await {
         Some(Ok(response)) => {
-            return Outcome::Answered(Answer {
-                response,
-                connection,
-                due: plan.due,
-            });
+            exchange.answer = Some(response);
+            Outcome::Answered
         }
-        Some(Err(error)) => error,
-        None => return Outcome::Failed(late(exchange, plan)),
-    };
-    judge(exchange, &connection, error, plan, replayable)
+        Some(Err(error)) => judge(exchange, request, error, replayable),
+        None => Outcome::Failed(late(exchange, plan)),
+    }
 }
 
 /// The answer did not come: whose fault is that, and may the request be sent again?
+#[cold]
 fn judge(
-    exchange: &Exchange,
-    connection: &Connection,
+    exchange: &mut Exchange,
+    request: &mut Option<Request<RequestBody>>,
     mut error: TrySendError<Request<RequestBody>>,
-    plan: &Plan,
     replayable: bool,
 ) -> Outcome {
-    if let Some(request) = error.take_message() {
-        return Outcome::Stale(request);
+    let tap = exchange.connection.take().map(|connection| connection.tap);
+    if let Some(unsent) = error.take_message() {
+        *request = Some(unsent);
+        return Outcome::Stale;
     }
     let error = error.into_error();
     if let Some(reason) = exchange
@@ -191,20 +189,20 @@ fn judge(
         return Outcome::Failed(Refusal::from(reason));
     }
     let broken = error.is_incomplete_message() || is_io(&error) || error.is_canceled();
-    if replayable
-        && broken
-        && !connection.tap.answered()
-        && let Some(request) = connection.tap.replay()
-    {
-        return Outcome::Stale(request);
+    if replayable && broken {
+        *request = tap
+            .filter(|tap| !tap.answered())
+            .and_then(|tap| tap.replay());
+        if request.is_some() {
+            return Outcome::Stale;
+        }
     }
     let reason = if broken || error.is_closed() {
         Reason::UpstreamReset
     } else {
         Reason::UpstreamProtocolError
     };
-    let upstream = &exchange.pin.upstreams[plan.upstream];
-    Outcome::Failed(blame(upstream, reason, &error.to_string()))
+    Outcome::Failed(blame(exchange, reason, &error.to_string()))
 }
 
 /// What a broken upload means for the answer.
@@ -222,19 +220,22 @@ fn is_io(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<io::Error>())
 }
 
-fn late(exchange: &Exchange, plan: &Plan) -> Refusal {
-    let upstream = &exchange.pin.upstreams[plan.upstream];
+#[cold]
+fn late(exchange: &mut Exchange, plan: &Plan) -> Refusal {
+    exchange.connection = None;
     let now = exchange.client.worker.recent();
     let detail = if plan.due.is_some_and(|due| due <= now) {
         "the time for the whole request was over"
     } else {
         "no answer came in time"
     };
-    blame(upstream, Reason::UpstreamTimeout, detail)
+    blame(exchange, Reason::UpstreamTimeout, detail)
 }
 
-fn blame(upstream: &Upstream, reason: Reason, detail: &str) -> Refusal {
-    Refusal::because(reason, format!("upstream {}: {detail}", upstream.name))
+#[cold]
+fn blame(exchange: &Exchange, reason: Reason, detail: &str) -> Refusal {
+    let name = exchange.held().map_or("", |(upstream, _)| &upstream.name);
+    Refusal::because(reason, format!("upstream {name}: {detail}"))
 }
 
 /// Waits for the answer's head; `None` when `timeouts.response`, `timeouts.body` or `timeouts.request` is over.
@@ -302,16 +303,19 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// Checks the head of an answer and cleans it; what lies is a clean 502.
-fn accept(exchange: &mut Exchange, mut answer: Answer) -> Result<Answer, Refusal> {
-    let response = &mut answer.response;
-    exchange.answered(response.status());
-    if let Err(detail) = check_answer(response) {
-        let (upstream, _) = exchange.held().ok_or(Reason::InternalError)?;
-        return Err(blame(upstream, Reason::UpstreamProtocolError, detail));
-    }
+/// Checks the head of the answer and cleans it; what lies is a clean 502.
+fn accept(exchange: &mut Exchange) -> Result<(), Refusal> {
+    let status = exchange
+        .answer
+        .as_ref()
+        .map(Response::status)
+        .ok_or(Reason::InternalError)?;
+    exchange.answered(status);
+    let Some(response) = &mut exchange.answer else {
+        return Err(Refusal::from(Reason::InternalError));
+    };
     *response.version_mut() = Version::HTTP_11;
-    Ok(answer)
+    check_answer(response).map_err(|detail| blame(exchange, Reason::UpstreamProtocolError, detail))
 }
 
 fn check_answer(response: &mut Response<Incoming>) -> Result<(), &'static str> {
@@ -322,11 +326,11 @@ fn check_answer(response: &mut Response<Incoming>) -> Result<(), &'static str> {
     if status.as_u16() >= 600 {
         return Err("a status code beyond 599");
     }
-    let found = fields::scan(response.headers());
+    let found = fields::scan_answer(response.headers());
     if found.transfer_encoding() && fields::transfer_coding(response.headers()) != Coding::Chunked {
         return Err("a transfer coding other than one chunked");
     }
-    if found.content_length() && !found.transfer_encoding() {
+    if found.odd_length() && !found.transfer_encoding() {
         settle_length(response)?;
     }
     fields::strip_response(response.headers_mut(), found);
@@ -334,13 +338,8 @@ fn check_answer(response: &mut Response<Incoming>) -> Result<(), &'static str> {
 }
 
 /// One line with one number: `5, 5` and doubled lines mean the same, but not to every reader.
+#[cold]
 fn settle_length(response: &mut Response<Incoming>) -> Result<(), &'static str> {
-    let mut lines = response.headers().get_all(header::CONTENT_LENGTH).iter();
-    let (first, second) = (lines.next(), lines.next());
-    let plain = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
-    if second.is_none() && first.is_some_and(plain) {
-        return Ok(());
-    }
     let mut numbers = response
         .headers()
         .get_all(header::CONTENT_LENGTH)
@@ -360,12 +359,8 @@ fn settle_length(response: &mut Response<Incoming>) -> Result<(), &'static str> 
     if differing {
         return Err("differing Content-Lengths");
     }
-    if response
-        .body()
-        .size_hint()
-        .exact()
-        .is_some_and(|exact| exact != length && exact != 0)
-    {
+    let exact = response.body().size_hint().exact();
+    if exact.is_some_and(|exact| exact != length && exact != 0) {
         return Err("a Content-Length that differs from its body");
     }
     response

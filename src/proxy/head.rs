@@ -19,18 +19,34 @@ use crate::http::{host, target};
 pub struct Head {
     /// The fields that are there.
     pub found: Found,
+    /// Whom the request is for; `None` in HTTP/1.0 only.
+    pub host: Option<HeaderValue>,
+    /// Bytes of `host` before the port, or the dot at its end.
+    pub name: usize,
     /// Does the client wait for a 100 before it sends its body?
     pub expects_continue: bool,
     /// Does it ask for a WebSocket?
     pub websocket: bool,
 }
 
+impl Head {
+    /// The host without port and dot at its end; empty if there is none.
+    #[must_use]
+    pub fn host_name(&self) -> &[u8] {
+        self.host
+            .as_ref()
+            .map_or(b"", |host| &host.as_bytes()[..self.name])
+    }
+}
+
 /// Checks the head and brings it into the one form that routing, limits and the upstream see: origin-form, normalised.
 ///
 /// # Errors
 /// 400, 403, 414, 417 or 501, as the contract's "Choices" say.
-pub fn check(parts: &mut Parts, uri_bytes: usize) -> Result<Head, Refusal> {
-    let found = fields::scan(&parts.headers);
+pub fn check(parts: &mut Parts, seen: fields::Request, uri_bytes: usize) -> Result<Head, Refusal> {
+    let fields::Request {
+        found, host, hosts, ..
+    } = seen;
     if parts.method == Method::CONNECT {
         return Err(Refusal::because(
             Reason::NotImplemented,
@@ -38,13 +54,21 @@ pub fn check(parts: &mut Parts, uri_bytes: usize) -> Result<Head, Refusal> {
         ));
     }
     check_coding(parts, found)?;
-    check_target(parts, uri_bytes)?;
-    check_host(parts, found)?;
+    let target = check_target(parts, uri_bytes)?;
+    let name = check_host(parts, host.as_ref(), hosts)?;
+    let (host, name) = match target {
+        Some((host, name)) => (Some(host), name),
+        None => (host, name),
+    };
     normalise_path(parts)?;
+    let expects_continue = found.expect() && check_expect(parts)?;
+    let websocket = found.upgrade() && check_upgrade(parts)?;
     Ok(Head {
         found,
-        expects_continue: check_expect(parts, found)?,
-        websocket: check_upgrade(parts, found)?,
+        host,
+        name,
+        expects_continue,
+        websocket,
     })
 }
 
@@ -67,10 +91,13 @@ fn check_coding(parts: &Parts, found: Found) -> Result<(), Refusal> {
 }
 
 /// Origin-form and absolute-form pass, `*` only with OPTIONS (RFC 9112, section 3.2); absolute-form becomes origin-form.
-fn check_target(parts: &mut Parts, uri_bytes: usize) -> Result<(), Refusal> {
+fn check_target(
+    parts: &mut Parts,
+    uri_bytes: usize,
+) -> Result<Option<(HeaderValue, usize)>, Refusal> {
     let uri = &parts.uri;
     let Some(authority) = uri.authority() else {
-        return check_origin_form(parts, uri_bytes);
+        return check_origin_form(parts, uri_bytes).map(|()| None);
     };
     if uri.scheme().is_none() {
         return Err(bad("the target is neither a path nor a URL"));
@@ -84,9 +111,9 @@ fn check_target(parts: &mut Parts, uri_bytes: usize) -> Result<(), Refusal> {
         + authority.as_str().len()
         + uri.path_and_query().map_or(0, |p| p.as_str().len());
     check_length(length, uri_bytes)?;
-    let host = host_of_target(authority)?;
+    let (host, name) = host_of_target(authority)?;
     // The target's authority overrules Host (RFC 9112, section 3.2.2): route and upstream must agree.
-    parts.headers.insert(header::HOST, host);
+    parts.headers.insert(header::HOST, host.clone());
     let path = uri
         .path_and_query()
         .cloned()
@@ -99,7 +126,7 @@ fn check_target(parts: &mut Parts, uri_bytes: usize) -> Result<(), Refusal> {
     parts.uri = path
         .map(Uri::from)
         .ok_or_else(|| bad("the target's path is malformed"))?;
-    Ok(())
+    Ok(Some((host, name)))
 }
 
 fn check_origin_form(parts: &Parts, uri_bytes: usize) -> Result<(), Refusal> {
@@ -121,28 +148,31 @@ fn check_length(length: usize, most: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn host_of_target(authority: &Authority) -> Result<HeaderValue, Refusal> {
+/// The host and the length of its name.
+fn host_of_target(authority: &Authority) -> Result<(HeaderValue, usize), Refusal> {
     let text = authority.as_str();
-    host::parse_authority(text.as_bytes()).map_err(|fault| bad(format!("the target's {fault}")))?;
-    HeaderValue::from_str(text).map_err(|_| bad("the target's host is malformed"))
+    let name = host::parse_authority(text.as_bytes())
+        .map_err(|fault| bad(format!("in the target, {fault}")))?
+        .host
+        .len();
+    let host = HeaderValue::from_str(text).map_err(|_| bad("the target's host is malformed"))?;
+    Ok((host, name))
 }
 
-/// Exactly one valid Host; HTTP/1.0 may leave it out (RFC 9112, section 3.2).
-fn check_host(parts: &Parts, found: Found) -> Result<(), Refusal> {
-    if !found.host() && !parts.headers.contains_key(header::HOST) {
-        let old = parts.version == Version::HTTP_10;
-        return if old {
-            Ok(())
-        } else {
-            Err(bad("there is no Host"))
-        };
-    }
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let (Some(one), None) = (hosts.next(), hosts.next()) else {
+/// Exactly one valid Host, HTTP/1.0 may leave it out (RFC 9112, section 3.2); answers the length of its name.
+fn check_host(parts: &Parts, host: Option<&HeaderValue>, lines: u32) -> Result<usize, Refusal> {
+    if lines > 1 {
         return Err(bad("there is more than one Host"));
-    };
-    host::parse_authority(one.as_bytes()).map_err(|fault| bad(fault.to_string()))?;
-    Ok(())
+    }
+    if lines == 0 && parts.version != Version::HTTP_10 {
+        return Err(bad("there is no Host"));
+    }
+    match host {
+        Some(host) => host::parse_authority(host.as_bytes())
+            .map(|authority| authority.host.len())
+            .map_err(|fault| bad(fault.to_string())),
+        None => Ok(0),
+    }
 }
 
 fn normalise_path(parts: &mut Parts) -> Result<(), Refusal> {
@@ -167,10 +197,7 @@ fn joined(path: &str, query: Option<&str>) -> Option<PathAndQuery> {
 }
 
 /// `100-continue`, once, or nothing (RFC 9110, section 10.1.1).
-fn check_expect(parts: &Parts, found: Found) -> Result<bool, Refusal> {
-    if !found.expect() {
-        return Ok(false);
-    }
+fn check_expect(parts: &Parts) -> Result<bool, Refusal> {
     let mut lines = parts.headers.get_all(header::EXPECT).iter();
     match (lines.next(), lines.next()) {
         (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
@@ -181,8 +208,8 @@ fn check_expect(parts: &Parts, found: Found) -> Result<bool, Refusal> {
 }
 
 /// An upgrade counts where `Connection` names it, in HTTP/1.1 (RFC 9110, section 7.8); only WebSocket is known here.
-fn check_upgrade(parts: &Parts, found: Found) -> Result<bool, Refusal> {
-    if !found.upgrade() || parts.version != Version::HTTP_11 {
+fn check_upgrade(parts: &Parts) -> Result<bool, Refusal> {
+    if parts.version != Version::HTTP_11 {
         return Ok(false);
     }
     let headers = &parts.headers;

@@ -11,14 +11,14 @@ pub mod worker;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -28,15 +28,14 @@ use crate::filter::redirect::Asked;
 use crate::http::fields::{self, X_REQUEST_ID};
 use crate::http::forwarded::{self, Hop};
 use crate::http::reply::{self, Refusal};
+use crate::http::request_id;
 use crate::http::upload::{RequestBody, Rules, Upload};
-use crate::http::{host, request_id};
 use crate::route::Found as Routed;
 use crate::snapshot::{Action, Target};
-use crate::upstream::Timeouts;
 use body::{Body, Relay};
 use client::Client;
-use exchange::Exchange;
-use forward::{Answer, Plan};
+use exchange::{Deadlines, Exchange};
+use forward::Plan;
 use head::Head;
 
 const VIA: HeaderValue = HeaderValue::from_static("1.1 tidegate");
@@ -46,12 +45,16 @@ pub async fn handle(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     let mut exchange = Exchange::open(client, &parts);
-    let served = caught(serve(&mut exchange, parts, incoming)).await;
+    let served = {
+        // Pinned where it is made: moving the future of a request costs more than much of what it does.
+        let mut serving = pin!(serve(&mut exchange, &mut parts, incoming));
+        poll_fn(|cx| poll_caught(serving.as_mut(), cx)).await
+    };
     Ok(match served {
-        Ok(Ok(Served::Relayed(answer, timeouts))) => relay(exchange, answer, timeouts),
-        Ok(Ok(Served::Own(response))) => finish_own(exchange, response),
+        Ok(Ok(None)) => relay(exchange),
+        Ok(Ok(Some(response))) => finish_own(exchange, *response),
         Ok(Err(refusal)) => refuse(exchange, &refusal),
         Err(Panicked) => {
             let worker = &exchange.client.worker;
@@ -61,63 +64,74 @@ pub async fn handle(
     })
 }
 
-/// What a route came to.
-enum Served {
-    Own(Response<Bytes>),
-    Relayed(Answer, Timeouts),
-}
+/// An answer of our own; `None` while the exchange holds an upstream's.
+type Own = Option<Box<Response<Bytes>>>;
 
 /// The same life, in which each step may refuse.
 async fn serve(
     exchange: &mut Exchange,
-    mut parts: Parts,
+    parts: &mut Parts,
     incoming: Incoming,
-) -> Result<Served, Refusal> {
-    let admitted = admit(exchange, &mut parts);
-    let (head, target) = match admitted {
+) -> Result<Own, Refusal> {
+    let (head, target) = match admit(exchange, parts) {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            leave_body(exchange, incoming, expects(&parts));
+            leave_body(exchange, incoming, expects(parts));
             return Err(refusal);
         }
     };
-    let pin = exchange.pin.clone();
-    let route = &pin.routes[target.route as usize];
-    let (upstream, timeouts) = match &route.action {
-        Action::Forward(upstream, timeouts) => (*upstream, *timeouts),
-        own => {
-            let response = answer_own(own, exchange, &parts, target);
-            leave_body(exchange, incoming, head.expects_continue);
-            return Ok(Served::Own(response));
-        }
+    let route = &exchange.pin.routes[target.route as usize];
+    let due = route.request_timeout.map(|t| exchange.started.plus(t));
+    let max_body = route.max_body;
+    let Action::Forward(upstream, timeouts) = route.action else {
+        let response = answer_own(exchange, parts, &head, target);
+        leave_body(exchange, incoming, head.expects_continue);
+        return Ok(Some(Box::new(response)));
     };
-    if let Some(refusal) = refuse_body(&incoming, route.max_body) {
+    if let Some(refusal) = refuse_body(&incoming, max_body) {
         leave_body(exchange, incoming, head.expects_continue);
         return Err(refusal);
     }
-    let body = take_body(exchange, incoming, &head, route.max_body);
-    prepare(exchange, &mut parts, &head)?;
-    let due = route.request_timeout.map(|t| exchange.started.plus(t));
+    let body = take_body(exchange, incoming, &head, max_body);
+    prepare(exchange, parts, head)?;
+    exchange.deadlines = Deadlines {
+        body: timeouts.body,
+        due,
+    };
     let plan = Plan {
         upstream,
         timeouts,
         due,
     };
-    let answer = forward::forward(exchange, Request::from_parts(parts, body), &plan).await?;
-    Ok(Served::Relayed(answer, timeouts))
+    let mut request = Some(assemble(parts, body));
+    forward::forward(exchange, &mut request, &plan).await?;
+    Ok(None)
+}
+
+/// The request that leaves. The parts are taken from their place one by one, which is less to move than all of them.
+fn assemble(parts: &mut Parts, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = std::mem::take(&mut parts.method);
+    *request.uri_mut() = std::mem::take(&mut parts.uri);
+    *request.headers_mut() = std::mem::take(&mut parts.headers);
+    request
 }
 
 /// From the head to the route: everything that is decided before a byte of the body is read.
 fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
-    keep_id(exchange, parts);
+    let mut seen = fields::scan_request(&parts.headers);
+    exchange.request_id = seen
+        .request_id
+        .take()
+        .filter(|id| request_id::is_sane(id.as_bytes()));
     let uri_bytes = exchange.listener().limits.uri_bytes;
-    let head = head::check(parts, uri_bytes)?;
-    exchange.saw_target(parts);
+    let head = head::check(parts, seen, uri_bytes)?;
+    exchange.saw_target(&parts.uri, head.host.as_ref());
     if exchange.client.worker.drain.phase() >= Phase::Closing {
         let wait = HeaderValue::from_static("1");
         return Err(Refusal::from(Reason::Draining).with(header::RETRY_AFTER, wait));
     }
-    let target = find_route(exchange, parts)?;
+    let target = find_route(exchange, parts, &head)?;
     exchange.follow(target.route);
     if head.websocket {
         return Err(Refusal::because(
@@ -128,22 +142,9 @@ fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), R
     Ok((head, target))
 }
 
-fn keep_id(exchange: &mut Exchange, parts: &Parts) {
-    if let Some(id) = parts.headers.get(X_REQUEST_ID)
-        && request_id::is_sane(id.as_bytes())
-        && parts.headers.get_all(X_REQUEST_ID).iter().count() == 1
-    {
-        exchange.request_id = Some(id.clone());
-    }
-}
-
-fn find_route(exchange: &Exchange, parts: &Parts) -> Result<Target, Refusal> {
-    let host = host_of(parts);
-    match exchange
-        .pin
-        .table
-        .find(host, parts.uri.path(), &parts.method)
-    {
+fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
+    let table = &exchange.pin.table;
+    match table.find(head.host_name(), parts.uri.path(), &parts.method) {
         Routed::Match(target) => Ok(*target),
         Routed::MethodNotAllowed(allowed) => {
             let allow = HeaderValue::from_str(&allowed.to_string())
@@ -154,31 +155,14 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<Target, Refusal> {
     }
 }
 
-/// The host without port and dot at its end; it was checked before.
-fn host_of(parts: &Parts) -> &[u8] {
-    let host = parts
-        .headers
-        .get(header::HOST)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    host::parse_authority(host)
-        .map(|authority| authority.host)
-        .unwrap_or_default()
-}
-
 fn expects(parts: &Parts) -> bool {
     parts.headers.contains_key(header::EXPECT)
 }
 
-fn answer_own(
-    action: &Action,
-    exchange: &Exchange,
-    parts: &Parts,
-    target: Target,
-) -> Response<Bytes> {
-    match action {
+fn answer_own(exchange: &Exchange, parts: &Parts, head: &Head, target: Target) -> Response<Bytes> {
+    match &exchange.pin.routes[target.route as usize].action {
         Action::Redirect(redirect) => redirect.answer(&Asked {
-            host: std::str::from_utf8(host_of(parts)).unwrap_or_default(),
+            host: std::str::from_utf8(head.host_name()).unwrap_or_default(),
             path: parts.uri.path(),
             query: parts.uri.query(),
             prefix: target.prefix as usize,
@@ -244,36 +228,33 @@ fn take_body(
 }
 
 /// Turns the client's head into the head that the upstream sees.
-fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: &Head) -> Result<(), Refusal> {
+fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: Head) -> Result<(), Refusal> {
     let found = head.found;
     fields::strip_request(&mut parts.headers, found);
     if found.transfer_encoding() {
         // Said again on our own account: without a framing hyper would drop the body of a GET.
-        parts.headers.insert(
-            header::TRANSFER_ENCODING,
-            HeaderValue::from_static("chunked"),
-        );
+        let chunked = HeaderValue::from_static("chunked");
+        parts.headers.insert(header::TRANSFER_ENCODING, chunked);
     }
-    parts.headers.reserve(5);
-    let host = match parts.headers.get(header::HOST) {
-        Some(host) => host.clone(),
+    let host = match head.host {
+        Some(host) => host,
         None => host_for_old_client(exchange, parts)?,
     };
-    let client = exchange.client.clone();
     let trusted = found.forwarded() && trust(exchange, parts);
-    forwarded::write(
-        &mut parts.headers,
-        found,
-        &Hop {
-            peer: &client.peer_text,
-            trusted,
-            host: &host,
-        },
-    );
+    let hop = Hop {
+        peer: &exchange.client.peer_text,
+        trusted,
+        host,
+    };
+    forwarded::write(&mut parts.headers, found, hop);
     let id = exchange.id();
-    parts.headers.insert(X_REQUEST_ID, id);
+    // Appending is cheaper than replacing, where nothing can be there.
+    if found.request_id() {
+        parts.headers.insert(X_REQUEST_ID, id);
+    } else {
+        parts.headers.append(X_REQUEST_ID, id);
+    }
     parts.headers.append(header::VIA, VIA);
-    parts.version = Version::HTTP_11;
     Ok(())
 }
 
@@ -309,26 +290,23 @@ fn trust(exchange: &mut Exchange, parts: &Parts) -> bool {
     false
 }
 
-fn relay(exchange: Box<Exchange>, answer: Answer, timeouts: Timeouts) -> Response<Body> {
-    let (mut head, incoming) = answer.response.into_parts();
+fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
+    let Some(response) = exchange.answer.take() else {
+        return refuse(exchange, &Refusal::from(Reason::InternalError));
+    };
+    let (mut head, incoming) = response.into_parts();
     if must_close(&exchange) {
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let ended = incoming.is_end_stream();
     exchange.client.deadline.clear();
-    let mut relay = Relay::new(
-        incoming,
-        exchange,
-        answer.connection,
-        timeouts.body,
-        answer.due,
-    );
+    let ended = incoming.is_end_stream();
+    let mut relay = Relay::new(incoming, exchange);
     if ended {
         relay.finish();
         return Response::from_parts(head, Body::Own(Bytes::new()));
     }
-    Response::from_parts(head, Body::Relay(Box::new(relay)))
+    Response::from_parts(head, Body::Relay(relay))
 }
 
 fn refuse(mut exchange: Box<Exchange>, refusal: &Refusal) -> Response<Body> {
@@ -362,18 +340,22 @@ fn must_close(exchange: &Exchange) -> bool {
 #[derive(Debug)]
 pub struct Panicked;
 
-/// Catches a panic of `future`, so that it becomes an answer.
+/// Catches a panic of `future`.
 ///
 /// # Errors
 /// It panicked; what it held is dropped.
 pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
-    poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => Poll::Ready(Err(Panicked)),
-        },
-    )
-    .await
+    poll_fn(|cx| poll_caught(future.as_mut(), cx)).await
+}
+
+fn poll_caught<F: Future>(
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<F::Output, Panicked>> {
+    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(Err(Panicked)),
+    }
 }
