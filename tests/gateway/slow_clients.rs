@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Echo, Gateway, Response, Setup, Upstream};
+use crate::support::{Client, Echo, Gate, Gateway, Response, Setup, Upstream, answer};
 
 fn with_timeouts(echo: &Echo, timeouts: &str) -> Gateway {
     Setup::to(echo.address())
@@ -154,7 +154,7 @@ fn a_body_below_the_least_rate_gets_408() {
 
 #[test]
 fn an_upstream_that_does_not_read_is_no_slow_client() {
-    let gate = crate::support::Gate::default();
+    let gate = Gate::default();
     let shut = gate.clone();
     let upstream = Upstream::start(move |peer| {
         let request = peer.request().unwrap();
@@ -162,7 +162,7 @@ fn an_upstream_that_does_not_read_is_no_slow_client() {
         let mut count = 0;
         peer.stream_body(&request, &mut |bytes| count += bytes.len())
             .unwrap();
-        let _ = peer.send(crate::support::answer(200, &count.to_string()));
+        let _ = peer.send(answer(200, &count.to_string()));
     });
     let limits = "limits: { min_body_rate: { bytes_per_second: 1MiB, after: 300ms } }, timeouts: { request_body: 500ms }";
     let gateway = Setup::to(upstream.address())
@@ -219,4 +219,44 @@ fn with_write_timeout(upstream: &Upstream) -> Gateway {
     Setup::to(upstream.address())
         .listener("timeouts: { write: 500ms }")
         .start()
+}
+
+#[test]
+fn the_deadlines_of_silence_end_with_the_head() {
+    let gate = Gate::default();
+    let shut = gate.clone();
+    let upstream = Upstream::start(move |peer| {
+        while let Some(request) = peer.request() {
+            if request.target == "/slow" {
+                shut.pass();
+            }
+            let Ok(body) = peer.body(&request) else {
+                return;
+            };
+            let _ = peer.send(answer(200, &body.len().to_string()));
+        }
+    });
+    let short = "timeouts: { first_byte: 300ms, request_head: 300ms, idle: 300ms }";
+    let gateway = Setup::to(upstream.address()).listener(short).start();
+    let mut waiting = gateway.client();
+    waiting.send_get("/slow");
+    let mut uploading = gateway.client();
+    uploading.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..10 {
+        assert!(uploading.silent_for(Duration::from_millis(80)), "cut");
+        uploading.send("x");
+    }
+    assert_eq!(uploading.response().expect_ok().text(), "10");
+    assert!(waiting.silent_for(Duration::from_millis(50)), "cut");
+    gate.open();
+    waiting.response().expect_ok();
+    // The second request of a connection, with a head that comes whole and one that does not.
+    waiting.get("/again").expect_ok();
+    waiting.send("POST / HTTP/1.1\r\nHost: a.test\r\n");
+    waiting.send("Content-Length: 5\r\n\r\n");
+    for _ in 0..5 {
+        assert!(waiting.silent_for(Duration::from_millis(100)), "cut");
+        waiting.send("x");
+    }
+    waiting.response().expect_ok();
 }
