@@ -1,0 +1,31 @@
+//! Conversations with the real gateway: its own process, real sockets, scripted peers on both sides.
+//!
+//! A test reads as a conversation: the upstream expects and answers, the client sends and expects. Every
+//! listener is on port 0 and nothing sleeps: what has to happen is waited for, with a deadline. The long
+//! forms of the tests (1 GiB bodies, 1,000 reloads) run with `TIDEGATE_SOAK=1`, which `make soak` sets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod access_log;
+mod admin;
+mod answers;
+mod connections;
+mod drain;
+mod forwarded;
+mod framing;
+mod harness;
+mod hostile;
+mod hygiene;
+mod messages;
+mod paths;
+mod pool;
+mod proxy_protocol;
+mod redirects;
+mod reload;
+mod routing;
+mod slow_clients;
+mod smuggling;
+mod startup;
+mod streaming;
+mod support;
+mod unreachable;
+mod uploads;

@@ -1,0 +1,19 @@
+//! The peers of a conversation: a gateway process, clients in front of it, upstreams behind it.
+
+mod client;
+mod echo;
+mod gateway;
+mod metrics;
+mod setup;
+mod upstream;
+mod wait;
+mod wire;
+
+pub(crate) use client::{Client, Response};
+pub(crate) use echo::{Echo, Report};
+pub(crate) use gateway::{Gateway, unique_directory};
+pub(crate) use metrics::Samples;
+pub(crate) use setup::Setup;
+pub(crate) use upstream::{Upstream, answer};
+pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
+pub(crate) use wire::{Head, is_timeout};
