@@ -88,15 +88,19 @@ impl Redirect {
     }
 }
 
-/// Joins with exactly one slash, and never to an empty path.
+/// Joins with exactly one slash, and never to an empty path; a slash at the end stays one.
 fn push_joined(out: &mut String, prefix: &str, rest: &str) {
-    let rest = rest.strip_prefix('/').unwrap_or(rest);
-    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    out.push_str(prefix);
-    if !rest.is_empty() || prefix.is_empty() {
-        out.push('/');
-        out.push_str(rest);
+    out.push_str(prefix.strip_suffix('/').unwrap_or(prefix));
+    if rest.is_empty() {
+        if prefix.ends_with('/') {
+            out.push('/');
+        }
+        return;
     }
+    if !rest.starts_with('/') {
+        out.push('/');
+    }
+    out.push_str(rest);
 }
 
 #[cfg(test)]
@@ -167,7 +171,7 @@ mod tests {
         assert_eq!(location(&to("/"), 80, "/old", 4), "http://a.test/?q=1");
         assert_eq!(
             location(&to("/new"), 80, "/old/", 4),
-            "http://a.test/new?q=1"
+            "http://a.test/new/?q=1"
         );
         let full = rule(None, None, None, Path::Full("/all".into()));
         assert_eq!(location(&full, 80, "/old/lemon", 0), "http://a.test/all");

@@ -254,6 +254,18 @@ pub fn strip_response(headers: &mut HeaderMap, found: Found) {
     }
 }
 
+/// Takes out of trailers whatever a head would be cleaned of: a recipient may merge them into it.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| bit_of(name.as_str().as_bytes()) != 0)
+        .cloned()
+        .collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
 fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) {
     if found.has(CONNECTION) {
         strip_nominated(headers);

@@ -20,6 +20,8 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// Fields that belong to the answer, such as `Allow`.
     pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Where the message ends is in doubt: nothing more may be read from its connection.
+    pub unframed: bool,
 }
 
 impl From<Reason> for Refusal {
@@ -28,6 +30,7 @@ impl From<Reason> for Refusal {
             reason,
             detail: None,
             fields: Vec::new(),
+            unframed: false,
         }
     }
 }
@@ -37,10 +40,16 @@ impl Refusal {
     #[must_use]
     pub fn because(reason: Reason, detail: impl Into<String>) -> Refusal {
         Refusal {
-            reason,
             detail: Some(detail.into()),
-            fields: Vec::new(),
+            ..Refusal::from(reason)
         }
+    }
+
+    /// Of a message whose end is in doubt: the connection closes, and nothing more is read from it.
+    #[must_use]
+    pub fn unframed(mut self) -> Refusal {
+        self.unframed = true;
+        self
     }
 
     /// With one more field.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::fields;
 use crate::time::{self, Nanos};
 use crate::timer::{Deadline, Timers};
 
@@ -158,7 +159,10 @@ impl Upload {
         }
     }
 
-    fn pass(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+    fn pass(&self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            fields::strip_trailers(trailers);
+        }
         let now = time::now();
         self.moved_at.set(now);
         if let Some(since) = self.waiting_since.take() {
@@ -229,19 +233,29 @@ impl Upload {
     }
 }
 
-/// hyper hides a broken frame and a vanished client behind one error; the IO error below tells them apart.
 fn broken(error: &hyper::Error) -> Progress {
+    if is_malformed(error) {
+        Progress::Malformed
+    } else {
+        Progress::ClientClosed
+    }
+}
+
+/// Did a body break by its framing, rather than by its sender's leaving? hyper hides both behind one error; the IO
+/// error below tells them apart.
+#[must_use]
+pub fn is_malformed(error: &hyper::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(e) = cause {
         if let Some(io) = e.downcast_ref::<io::Error>() {
-            return match io.kind() {
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Progress::Malformed,
-                _ => Progress::ClientClosed,
-            };
+            return matches!(
+                io.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            );
         }
         cause = e.source();
     }
-    Progress::ClientClosed
+    false
 }
 
 /// Why an upload broke; the upstream's connection is closed by it.

@@ -9,6 +9,8 @@ use hyper::body::Incoming;
 
 use super::exchange::Exchange;
 use crate::error::Reason;
+use crate::http::fields;
+use crate::http::upload::is_malformed;
 
 /// An answer's body.
 pub enum Body {
@@ -119,7 +121,10 @@ impl HttpBody for Body {
         };
         match Pin::new(&mut relay.incoming).poll_frame(cx) {
             Poll::Pending => relay.wait(),
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    fields::strip_trailers(trailers);
+                }
                 relay.waiting = false;
                 relay.exchange.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
                 if relay.incoming.is_end_stream() {
@@ -127,8 +132,13 @@ impl HttpBody for Body {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => {
-                Poll::Ready(Some(Err(relay.break_off(Reason::UpstreamReset))))
+            Poll::Ready(Some(Err(error))) => {
+                let reason = if is_malformed(&error) {
+                    Reason::UpstreamProtocolError
+                } else {
+                    Reason::UpstreamReset
+                };
+                Poll::Ready(Some(Err(relay.break_off(reason))))
             }
             Poll::Ready(None) => {
                 relay.finish();

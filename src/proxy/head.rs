@@ -80,13 +80,16 @@ fn check_coding(parts: &Parts, found: Found) -> Result<(), Refusal> {
     if !found.transfer_encoding() {
         return Ok(());
     }
+    // What hyper made of the body is one reading of two: nothing of it may be believed.
     match fields::transfer_coding(&parts.headers) {
         Coding::Chunked => Ok(()),
-        Coding::Malformed => Err(bad("Transfer-Encoding must be one line that says chunked")),
-        Coding::Unknown => Err(Refusal::because(
-            Reason::NotImplemented,
-            "no transfer coding but chunked is understood",
-        )),
+        Coding::Malformed => {
+            Err(bad("Transfer-Encoding must be one line that says chunked").unframed())
+        }
+        Coding::Unknown => {
+            let detail = "no transfer coding but chunked is understood";
+            Err(Refusal::because(Reason::NotImplemented, detail).unframed())
+        }
     }
 }
 

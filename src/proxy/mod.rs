@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -38,7 +38,9 @@ use exchange::{Deadlines, Exchange};
 use forward::Plan;
 use head::Head;
 
-const VIA: HeaderValue = HeaderValue::from_static("1.1 tidegate");
+/// By the version in which the request was received (RFC 9110, section 7.6.3).
+const VIA_HTTP_11: HeaderValue = HeaderValue::from_static("1.1 tidegate");
+const VIA_HTTP_10: HeaderValue = HeaderValue::from_static("1.0 tidegate");
 
 /// Answers one request. Never fails: whatever goes wrong becomes an answer with a reason.
 pub async fn handle(
@@ -76,7 +78,7 @@ async fn serve(
     let (head, target) = match admit(exchange, parts) {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            leave_body(exchange, incoming, expects(parts));
+            leave_body(exchange, incoming, refusal.unframed || expects(parts));
             return Err(refusal);
         }
     };
@@ -189,14 +191,14 @@ fn refuse_body(incoming: &Incoming, max: Option<u64>) -> Option<Refusal> {
     })
 }
 
-/// The answer will come before the body was read.
-fn leave_body(exchange: &mut Exchange, incoming: Incoming, expects_continue: bool) {
+/// The answer will come before the body was read; a small rest is read later, unless it must be given up.
+fn leave_body(exchange: &mut Exchange, incoming: Incoming, give_up: bool) {
     if !incoming.is_end_stream() {
         let small = incoming
             .size_hint()
             .exact()
             .is_none_or(|n| n <= drain_rest::KEPT_UP_TO);
-        exchange.leave_unread(incoming, small && !expects_continue);
+        exchange.leave_unread(incoming, small && !give_up);
     }
 }
 
@@ -254,7 +256,12 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: Head) -> Result<(),
     } else {
         parts.headers.append(X_REQUEST_ID, id);
     }
-    parts.headers.append(header::VIA, VIA);
+    let via = if parts.version == Version::HTTP_10 {
+        VIA_HTTP_10
+    } else {
+        VIA_HTTP_11
+    };
+    parts.headers.append(header::VIA, via);
     Ok(())
 }
 
@@ -312,7 +319,12 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
 fn refuse(mut exchange: Box<Exchange>, refusal: &Refusal) -> Response<Body> {
     exchange.failed(refusal.reason);
     let id = exchange.id();
-    let response = reply::problem(refusal, &id, exchange.pin.show_detail);
+    let mut response = reply::problem(refusal, &id, exchange.pin.show_detail);
+    if refusal.unframed {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     finish_own(exchange, response)
 }
 

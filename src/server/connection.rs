@@ -163,6 +163,8 @@ impl Line {
         });
         let io = TokioIo::new(Guard::new(stream, self.client.wire.clone(), rewound));
         let mut talk = Box::new(self.builder().serve_connection(io, service));
+        // The deadline of the silence before ends with its first byte.
+        self.deadline.clear();
         let mut doing = Doing::Exchange;
         let mut closing = false;
         poll_fn(|cx| self.register_now(cx)).await;

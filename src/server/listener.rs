@@ -51,6 +51,9 @@ pub struct Admission {
     per_ip: Mutex<HashMap<IpAddr, usize>>,
 }
 
+/// How long handshakes that had begun may take to end, before the listener closes.
+const HANDSHAKES: Duration = Duration::from_millis(100);
+
 /// One admitted connection; counted until it is dropped.
 struct Admitted {
     admission: Arc<Admission>,
@@ -150,8 +153,45 @@ pub(super) async fn run(
             Err(error) => back_off(&worker, listener, &error).await,
         }
     }
+    refuse_new(&socket);
+    let last = async {
+        while let Ok((stream, peer)) = socket.accept().await {
+            take(&worker, &admission, listener, stream, peer);
+        }
+    };
+    let _ = tokio::time::timeout(HANDSHAKES, last).await;
     empty_queue(&worker, &admission, listener, socket);
 }
+
+/// From here on the kernel begins no new handshake on this socket, while those under way still come to their end.
+///
+/// Closing a listening socket resets every connection that is not accepted yet, also one whose handshake ends in that
+/// very moment. A filter that drops a bare SYN (a client tries again, and is then refused by an empty port) lets the
+/// queue run empty first.
+#[cfg(target_os = "linux")]
+fn refuse_new(socket: &TcpListener) {
+    use socket2::SockFilter;
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const SYN_AND_ACK: u32 = 0x12;
+    let drop_bare_syn = [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(AND, 0, 0, SYN_AND_ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    if let Err(error) = socket2::SockRef::from(socket).attach_filter(&drop_bare_syn) {
+        tracing::debug!(%error, "no filter for the listener's last moments");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_new(_: &TcpListener) {}
 
 fn empty_queue(
     worker: &Rc<Worker>,
