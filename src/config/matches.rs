@@ -50,6 +50,8 @@ fn parse_one(node: &Node, report: &mut Report<'_>) -> Match {
             (None, None) => PathMatch::default(),
         },
         methods: each(&fields, "methods", |text| word::method(text).ok(), report),
+        headers: Vec::new(),
+        query: Vec::new(),
     }
 }
 
@@ -130,7 +132,7 @@ fn canonical(one: &Match) -> String {
 
 fn path_text(path: &PathMatch) -> &str {
     match path {
-        PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
+        PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path) => path,
     }
 }
 

@@ -39,7 +39,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-pub use crate::telemetry::access_log::LogPath;
+pub use crate::route::ValueMatch;
+pub use crate::telemetry::access_log::{LogField, LogPath};
 
 /// Everything `gateway.yaml` says, with defaults filled in and every name resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,10 +202,20 @@ pub struct Route {
     pub name: String,
     /// Line of the file where the route begins, from 1.
     pub line: usize,
+    /// Indices into [`Config::listeners`]; empty = all.
+    pub listeners: Vec<usize>,
     /// Any of them suffices; never empty.
     pub matches: Vec<Match>,
     /// What happens to a request.
     pub action: Action,
+    /// Path and host as the upstream sees them.
+    pub rewrite: Rewrite,
+    /// Changes to the fields of requests.
+    pub request_headers: FieldChanges,
+    /// Changes to the fields of answers.
+    pub response_headers: FieldChanges,
+    /// Upstreams that get a copy.
+    pub mirrors: Vec<Mirror>,
     /// Overrides of the upstream's.
     pub timeouts: RouteTimeouts,
     /// Bytes of a request body (413 beyond); `None` = off.
@@ -220,6 +231,10 @@ pub struct Match {
     pub path: PathMatch,
     /// Empty = any method.
     pub methods: Vec<http::Method>,
+    /// All of them hold; no name twice.
+    pub headers: Vec<(http::HeaderName, ValueMatch)>,
+    /// All of them hold, for the first value of each decoded name; no name twice.
+    pub query: Vec<(String, ValueMatch)>,
 }
 
 /// `match.path` or `match.path_prefix`.
@@ -229,6 +244,8 @@ pub enum PathMatch {
     Exact(String),
     /// Whole segments of its beginning. Without a trailing slash, except `/` itself.
     Prefix(String),
+    /// A regular expression that the whole path matches. Valid.
+    Regex(String),
 }
 
 impl Default for PathMatch {
@@ -242,10 +259,66 @@ impl Default for PathMatch {
 pub enum Action {
     /// Index into [`Config::upstreams`].
     Upstream(usize),
+    /// Indices into [`Config::upstreams`] with their weights; at least one weight is not 0.
+    Weighted(Vec<(usize, u32)>),
     /// A fixed answer.
     Respond(Respond),
     /// A redirect built from the request.
     Redirect(Redirect),
+}
+
+/// `routes[].rewrite`: what is `None` stays.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Rewrite {
+    /// The path that the upstream sees.
+    pub path: Option<RewritePath>,
+    /// The host that the upstream sees.
+    pub host: Option<RewriteHost>,
+}
+
+/// `rewrite.path`, `rewrite.path_prefix` or `rewrite.path_regex`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RewritePath {
+    /// Replaces the whole path; the query stays.
+    Full(String),
+    /// Replaces what the route's own `path_prefix` matched.
+    Prefix(String),
+    /// Replaces what the pattern matches; `$1` and `${name}` stand for groups. Valid.
+    Regex {
+        /// The regular expression; may match a part of the path.
+        pattern: String,
+        /// What stands in its place.
+        replace: String,
+    },
+}
+
+/// `rewrite.host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RewriteHost {
+    /// This name, perhaps with a port.
+    Name(String),
+    /// `upstream`: the endpoint's own.
+    Endpoint,
+}
+
+/// `request_headers` or `response_headers`, applied in this order.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct FieldChanges {
+    /// Taken away, every line.
+    pub remove: Vec<http::HeaderName>,
+    /// One line with this value, whatever was there.
+    pub set: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// One line more.
+    pub add: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+/// One entry of `mirror`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mirror {
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// How many of a million requests are copied.
+    pub per_million: u32,
 }
 
 /// `routes[].respond`.
@@ -317,6 +390,28 @@ pub struct Logging {
 pub struct AccessLog {
     /// Where the lines go.
     pub path: LogPath,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// How many of a million lines are kept; those of failed requests always are.
+    pub sample_per_million: u32,
+}
+
+/// `logging.access.format` and `fields`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogFormat {
+    /// JSON with these keys of the contract, in this order.
+    Json(Vec<LogField>),
+    /// A text in which `{key}` stands for a key of the contract, cut into its pieces.
+    Text(Vec<LogPiece>),
+}
+
+/// A piece of a text line.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogPiece {
+    /// As it is.
+    Literal(String),
+    /// The value of this key, `-` where it is unknown.
+    Field(LogField),
 }
 
 /// `errors.detail`.

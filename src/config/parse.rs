@@ -7,7 +7,10 @@ use super::fields::Fields;
 use super::keys;
 use super::node::Node;
 use super::report::{Fault, Report};
-use super::{AccessLog, Admin, Config, Drain, ErrorDetail, LogPath, Logging, Secret, address};
+use super::{
+    AccessLog, Admin, Config, Drain, ErrorDetail, LogField, LogFormat, LogPath, Logging, Secret,
+    address,
+};
 use super::{listeners, routes, upstreams};
 
 /// Builds the meaning of the file. Only worth something if no error was reported, here or before.
@@ -94,7 +97,11 @@ fn parse_logging(fields: &Fields<'_>, report: &mut Report<'_>) -> Logging {
     };
     Logging {
         level,
-        access: Some(AccessLog { path }),
+        access: Some(AccessLog {
+            path,
+            format: LogFormat::Json(LogField::ALL.to_vec()),
+            sample_per_million: 1_000_000,
+        }),
     }
 }
 

@@ -56,6 +56,11 @@ impl Parser<'_, '_, '_> {
         let timeouts = fields.section("timeouts");
         let overriding = |name| timeouts.node(name).map(|_| timeouts.duration(name));
         Some(Route {
+            listeners: Vec::new(),
+            rewrite: super::Rewrite::default(),
+            request_headers: super::FieldChanges::default(),
+            response_headers: super::FieldChanges::default(),
+            mirrors: Vec::new(),
             name,
             line: node.span.line,
             action: self.action(&fields, &matches)?,

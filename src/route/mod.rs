@@ -33,6 +33,17 @@ pub struct Pattern {
     pub methods: Vec<Method>,
 }
 
+/// What a field or a parameter of the query must be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ValueMatch {
+    /// This value, byte for byte.
+    Exact(String),
+    /// A regular expression that the whole value matches. Valid.
+    Regex(String),
+    /// There, or not there.
+    Present(bool),
+}
+
 /// What the path of a request must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathPattern {

@@ -64,6 +64,7 @@ fn patterns(config: &Config) -> Vec<(Pattern, Target)> {
                     (PathPattern::Prefix(path.clone()), 0)
                 }
                 config::PathMatch::Prefix(path) => (PathPattern::Prefix(path.clone()), path.len()),
+                config::PathMatch::Regex(path) => (PathPattern::Exact(path.clone()), 0),
             };
             let pattern = Pattern {
                 hosts: m.hosts.clone(),
@@ -114,6 +115,11 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
 
 fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: usize) -> Route {
     let action = match &r.action {
+        config::Action::Weighted(_) => Action::Respond(
+            http::StatusCode::NOT_IMPLEMENTED,
+            HeaderMap::new(),
+            bytes::Bytes::new(),
+        ),
         config::Action::Upstream(index) => {
             let own = upstreams[*index].timeouts;
             Action::Forward(

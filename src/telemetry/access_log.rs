@@ -67,6 +67,48 @@ pub struct Entry<'a> {
     pub referer: Option<&'a [u8]>,
 }
 
+macro_rules! log_fields {
+    ($($variant:ident $key:literal)*) => {
+        /// A key of the access log.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum LogField { $(#[doc = $key] $variant,)* }
+
+        impl LogField {
+            /// All of them, in the order of a line.
+            pub const ALL: &'static [LogField] = &[$(LogField::$variant,)*];
+
+            /// The key's name in the contract.
+            #[must_use]
+            pub const fn key(self) -> &'static str { match self { $(LogField::$variant => $key,)* } }
+        }
+    };
+}
+
+log_fields! {
+    Time "time"
+    RequestId "request_id"
+    Client "client"
+    Listener "listener"
+    Protocol "protocol"
+    Method "method"
+    Host "host"
+    Path "path"
+    Route "route"
+    Upstream "upstream"
+    Endpoint "endpoint"
+    Attempts "attempts"
+    Status "status"
+    Reason "reason"
+    BytesIn "bytes_in"
+    BytesOut "bytes_out"
+    Duration "duration_ms"
+    Wait "wait_ms"
+    Connect "connect_ms"
+    FirstByte "first_byte_ms"
+    UserAgent "user_agent"
+    Referer "referer"
+}
+
 /// One worker's lines on their way to the log. Dropping it hands over the rest.
 #[derive(Debug)]
 pub struct Buffer {

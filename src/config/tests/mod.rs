@@ -92,6 +92,11 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             },
         }],
         routes: vec![Route {
+            listeners: Vec::new(),
+            rewrite: Rewrite::default(),
+            request_headers: FieldChanges::default(),
+            response_headers: FieldChanges::default(),
+            mirrors: Vec::new(),
             name: config.routes[0].name.clone(),
             line: 5,
             matches: vec![Match::default()],
@@ -106,6 +111,8 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
         logging: Logging {
             level: tracing::Level::INFO,
             access: Some(AccessLog {
+                format: LogFormat::Json(LogField::ALL.to_vec()),
+                sample_per_million: 1_000_000,
                 path: LogPath::Stdout,
             }),
         },
@@ -260,6 +267,8 @@ fn routes_are_read() {
         panic!("three routes")
     };
     let expected = Match {
+        headers: Vec::new(),
+        query: Vec::new(),
         hosts: vec!["a.example".into()],
         path: PathMatch::Exact("/b".into()),
         methods: vec![http::Method::PUT],
