@@ -37,6 +37,7 @@ const WARM_UP: u64 = 200;
 const CONFIG: &str = r#"
 workers: 1
 admin: off
+logging: { access: LOG }
 listeners:
   - bind: 127.0.0.1:8080
     limits: { requests_per_connection: off }
@@ -50,17 +51,19 @@ routes:
 "#;
 
 /// One kind of exchange.
-pub struct Scenario {
+pub(crate) struct Scenario {
     /// What the client sends.
-    pub request: Bytes,
+    pub(crate) request: Bytes,
     /// How the upstream sees it begin, and how long its body is.
-    pub forwarded: (&'static str, usize),
+    pub(crate) forwarded: (&'static str, usize),
     /// Bytes of the answer's body.
-    pub answer: usize,
+    pub(crate) answer: usize,
+    /// Is it logged?
+    pub(crate) logged: bool,
 }
 
 /// A gateway of one worker that waits for its client to speak.
-pub struct Gateway {
+pub(crate) struct Gateway {
     runtime: LocalRuntime,
     turns: Arc<Turns>,
     _log: Writer,
@@ -68,15 +71,20 @@ pub struct Gateway {
 
 impl Gateway {
     /// Puts it together and warms it up.
-    pub fn new(scenario: Scenario) -> Gateway {
+    pub(crate) fn new(scenario: Scenario) -> Gateway {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
             .unwrap();
-        let log = Writer::start(LogPath::Stdout, Arc::new(AtomicU64::new(0))).unwrap();
+        let log = Writer::start(
+            LogPath::File("/dev/null".into()),
+            Arc::new(AtomicU64::new(0)),
+        )
+        .unwrap();
         let turns = Arc::new(Turns::default());
         let buffer = Buffer::new(log.sender());
-        runtime.block_on(connect(worker(buffer), scenario, turns.clone()));
+        let worker = worker(buffer, scenario.logged);
+        runtime.block_on(connect(worker, scenario, turns.clone()));
         let gateway = Gateway {
             runtime,
             turns,
@@ -87,13 +95,14 @@ impl Gateway {
     }
 
     /// Carries `n` requests and their answers, one after the other.
-    pub fn exchange(&self, n: u64) {
+    pub(crate) fn exchange(&self, n: u64) {
         self.runtime.block_on(self.turns.take(n));
     }
 }
 
-fn worker(log: Buffer) -> Rc<Worker> {
-    let loaded = config::parse_text("counts.yaml", CONFIG, &|_| None).unwrap_or_else(|problems| {
+fn worker(log: Buffer, logged: bool) -> Rc<Worker> {
+    let config = CONFIG.replace("LOG", if logged { "{ path: /dev/null }" } else { "off" });
+    let loaded = config::parse_text("counts.yaml", &config, &|_| None).unwrap_or_else(|problems| {
         panic!("{}", config::render(&problems));
     });
     let ground = Ground {

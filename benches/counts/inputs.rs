@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::route::{PathPattern, Pattern, Table};
 
 /// What a browser sends to a site that it has been to; with `Host`, twelve.
-pub const BROWSER: [(&str, &str); 11] = [
+pub(crate) const BROWSER: [(&str, &str); 11] = [
     (
         "User-Agent",
         "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
@@ -31,7 +31,7 @@ pub const BROWSER: [(&str, &str); 11] = [
 const HOST: (&str, &str) = ("Host", "127.0.0.1:8080");
 
 /// The bytes of a request for `path`.
-pub fn request(method: &str, path: &str, fields: &[(&str, &str)], body: usize) -> Bytes {
+pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)], body: usize) -> Bytes {
     let mut text = format!("{method} {path} HTTP/1.1\r\n");
     for (name, value) in std::iter::once(&HOST).chain(fields) {
         text.push_str(&format!("{name}: {value}\r\n"));
@@ -47,7 +47,7 @@ pub fn request(method: &str, path: &str, fields: &[(&str, &str)], body: usize) -
 }
 
 /// The bytes of an answer as upstreams write them, with `body` bytes.
-pub fn answer(body: usize) -> Bytes {
+pub(crate) fn answer(body: usize) -> Bytes {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-length: {body}\r\ncontent-type: text/plain\r\n\
          date: Fri, 01 Mar 2024 12:00:00 GMT\r\nserver: upstream\r\n\r\n"
@@ -58,7 +58,7 @@ pub fn answer(body: usize) -> Bytes {
 }
 
 /// `Host` and these fields.
-pub fn fields(more: &[(&'static str, &'static str)]) -> HeaderMap {
+pub(crate) fn fields(more: &[(&'static str, &'static str)]) -> HeaderMap {
     std::iter::once(&HOST)
         .chain(more)
         .map(|(name, value)| {
@@ -70,7 +70,7 @@ pub fn fields(more: &[(&'static str, &'static str)]) -> HeaderMap {
 
 /// Which kind of rule a request is to find.
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The whole path, on a named host.
     Exact,
     /// The path's beginning, on a named host.
@@ -82,7 +82,7 @@ pub enum Kind {
 }
 
 /// A table of `rules` rules over a hundredth as many hosts, with the request that finds one of the middle.
-pub fn table(rules: usize, kind: Kind) -> (Table<usize>, String, String) {
+pub(crate) fn table(rules: usize, kind: Kind) -> (Table<usize>, String, String) {
     let patterns = (0..rules).map(|i| (rule(i, rules, kind).0, i));
     let (_, host, path) = rule(rules / 2, rules, kind);
     (Table::new(patterns), host, path)

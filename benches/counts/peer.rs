@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 /// How often a client may still speak.
 #[derive(Default)]
-pub struct Turns {
+pub(crate) struct Turns {
     left: AtomicU64,
     resting: Mutex<Option<Waker>>,
     over: Notify,
@@ -23,7 +23,7 @@ pub struct Turns {
 
 impl Turns {
     /// So many turns from the beginning.
-    pub fn with(n: u64) -> Turns {
+    pub(crate) fn with(n: u64) -> Turns {
         Turns {
             left: AtomicU64::new(n),
             ..Turns::default()
@@ -31,7 +31,7 @@ impl Turns {
     }
 
     /// Lets the client speak `n` times and waits until it was answered as often.
-    pub async fn take(&self, n: u64) {
+    pub(crate) async fn take(&self, n: u64) {
         self.left.store(n, Relaxed);
         if let Some(client) = self.rest(None) {
             client.wake();
@@ -46,7 +46,7 @@ impl Turns {
 }
 
 /// One far end.
-pub struct Peer {
+pub(crate) struct Peer {
     says: Bytes,
     said: usize,
     expects: Expected,
@@ -59,7 +59,7 @@ pub struct Peer {
 }
 
 /// What a peer waits for. The first message is looked at, those after it must be as long.
-pub enum Expected {
+pub(crate) enum Expected {
     /// Begins so and has a body of so many bytes.
     Message(&'static str, usize, Vec<u8>),
     /// So many bytes.
@@ -68,7 +68,7 @@ pub enum Expected {
 
 impl Peer {
     /// Sends `says` in each of its turns.
-    pub fn client(says: Bytes, expects: Expected, turns: Arc<Turns>) -> Peer {
+    pub(crate) fn client(says: Bytes, expects: Expected, turns: Arc<Turns>) -> Peer {
         Peer {
             turns: Some(turns),
             rests: true,
@@ -77,7 +77,7 @@ impl Peer {
     }
 
     /// Answers each message with `says`.
-    pub fn service(says: Bytes, expects: Expected) -> Peer {
+    pub(crate) fn service(says: Bytes, expects: Expected) -> Peer {
         Peer {
             said: says.len(),
             says,
