@@ -74,17 +74,19 @@ impl Wire {
 }
 
 /// A client's socket, as hyper sees it.
-pub struct Guard {
-    stream: TcpStream,
+///
+/// Over anything but a `TcpStream` only to measure or test a connection without a network.
+pub struct Guard<S = TcpStream> {
+    stream: S,
     wire: Arc<Wire>,
     /// Bytes that an earlier hyper connection on this socket had read already.
     rewound: Bytes,
 }
 
-impl Guard {
+impl<S> Guard<S> {
     /// Wraps a socket; `rewound` is read before anything else.
     #[must_use]
-    pub fn new(stream: TcpStream, wire: Arc<Wire>, rewound: Bytes) -> Guard {
+    pub fn new(stream: S, wire: Arc<Wire>, rewound: Bytes) -> Guard<S> {
         Guard {
             stream,
             wire,
@@ -94,7 +96,7 @@ impl Guard {
 
     /// The bare socket.
     #[must_use]
-    pub fn into_inner(self) -> TcpStream {
+    pub fn into_inner(self) -> S {
         self.stream
     }
 
@@ -163,7 +165,7 @@ pub fn write_gathered<S: AsyncWrite>(
     })
 }
 
-impl AsyncRead for Guard {
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -187,7 +189,7 @@ impl AsyncRead for Guard {
     }
 }
 
-impl AsyncWrite for Guard {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

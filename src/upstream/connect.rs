@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
@@ -56,13 +57,24 @@ async fn open(address: SocketAddr) -> Result<Connection, DialError> {
         .map_err(DialError::Failed)?;
     // Heads and small bodies leave in one write: waiting for more would only add latency.
     stream.set_nodelay(true).map_err(DialError::Failed)?;
+    over(stream).await.map_err(DialError::Failed)
+}
+
+/// Speaks HTTP/1 over `stream`, whatever it is: the connection's task runs until the sender is dropped.
+///
+/// # Errors
+/// hyper cannot begin.
+pub async fn over<S>(stream: S) -> io::Result<Connection>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let tap = Rc::new(Tap::default());
     let io = TokioIo::new(TappedStream::new(stream, tap.clone()));
     let (sender, connection) = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .handshake(io)
         .await
-        .map_err(|e| DialError::Failed(io::Error::other(e)))?;
+        .map_err(io::Error::other)?;
     // It ends when the sender is dropped or the endpoint closes; its errors reach whoever waits for an answer.
     spawn_local(async move {
         let _ = connection.await;

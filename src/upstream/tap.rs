@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::http::guard::write_gathered;
 use crate::http::upload::RequestBody;
@@ -93,18 +92,18 @@ fn rebuild(bytes: &[u8]) -> Option<Request<RequestBody>> {
 }
 
 /// An upstream's socket, as hyper sees it.
-pub(super) struct TappedStream {
-    stream: TcpStream,
+pub(super) struct TappedStream<S> {
+    stream: S,
     tap: Rc<Tap>,
 }
 
-impl TappedStream {
-    pub(super) fn new(stream: TcpStream, tap: Rc<Tap>) -> TappedStream {
+impl<S> TappedStream<S> {
+    pub(super) fn new(stream: S, tap: Rc<Tap>) -> TappedStream<S> {
         TappedStream { stream, tap }
     }
 }
 
-impl AsyncRead for TappedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for TappedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -119,7 +118,7 @@ impl AsyncRead for TappedStream {
     }
 }
 
-impl AsyncWrite for TappedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TappedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
