@@ -1,4 +1,55 @@
 //! Tidegate: an API gateway. This page is the map of the house.
+//!
+//! A YAML file becomes a [`config::Config`] in which nothing can be wrong, and a `Config` becomes a
+//! [`snapshot::Snapshot`] that cannot fail to be built. The one current snapshot sits in one `ArcSwap`; a request pins
+//! it once and walks only through what it pinned. What decides is synchronous and takes `now` as an argument; what
+//! waits on the way of a request is in few files: `upstream/connect`, `proxy/forward` and the bodies.
+//!
+//! # Floors
+//!
+//! Imports go down only; `tests/house.rs` holds every file against this table.
+//!
+//! | floor | modules | what is there |
+//! |---|---|---|
+//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] | why a request was refused; the clock; deadlines; "please finish" |
+//! | 1 cores | [`http`] [`route`] [`metrics`] [`telemetry`] | rules of HTTP; which route; what is counted; what is logged |
+//! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
+//! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
+//! | 4 proxy | [`proxy`] | a request's life |
+//! | 5 server | [`server`] | threads, sockets, signals, reload, admin |
+//! | 6 | `main` `demo` | the command line; the services of the example |
+//!
+//! # The life of a request
+//!
+//! 1. [`server::listener`] accepts on one worker's own socket; the connection stays with that worker.
+//! 2. `server/connection` gives it to hyper, through [`http::guard`], and parks it while it is idle.
+//! 3. [`proxy::handle`] pins the snapshot and opens an [`proxy::exchange::Exchange`]: whatever happens, one count, one line.
+//! 4. [`proxy::head`] refuses what no upstream may see: framing, Host, target, expectations, upgrades.
+//! 5. [`http::target`] brings the path into its one spelling; [`route::Table::find`] chooses the route.
+//! 6. `respond` and `redirect` answer here ([`filter`]); a body announced as too large gets its 413.
+//! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is.
+//! 8. [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials, sends, waits for the head.
+//! 9. The request's body streams beside it ([`http::upload`]): no faster than it is taken, within its bounds.
+//! 10. The answer's head is checked and stripped; its body streams through [`proxy::body`].
+//! 11. At its end the connection goes back to the pool, the exchange counts and logs.
+//! 12. Whatever was refused on the way leaves by one door: [`http::reply`] makes the answer of a [`error::Reason`].
+//!
+//! # Lexicon
+//!
+//! | word | what it is |
+//! |---|---|
+//! | listener | addresses with their rules, where clients connect |
+//! | exchange | one request and its answer |
+//! | route | what happens to the requests of one match |
+//! | upstream, endpoint | a named group; one address of it |
+//! | attempt | one try to get an answer from one endpoint |
+//! | pool | one worker's idle upstream connections |
+//! | snapshot, generation | a configuration compiled for use; its number |
+//! | pin | the hold of a request on the snapshot that it began with |
+//! | worker, control thread | carries traffic; carries everything else |
+//! | drain | the orderly end: announced, closing, cut |
+//! | problem | what is wrong in a configuration |
+//! | reason | why a request was refused: one word, the same in answer, log and metric |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod config;
