@@ -63,8 +63,8 @@ fn find(asked: Asked) -> (Asked, bool) {
 #[bench::keep_alive(&[("Connection", "keep-alive")])]
 #[bench::browser(&BROWSER)]
 fn strip_request(mut headers: HeaderMap) -> HeaderMap {
-    let found = fields::scan(black_box(&headers));
-    fields::strip_request(black_box(&mut headers), found);
+    let seen = fields::scan_request(black_box(&headers));
+    fields::strip_request(black_box(&mut headers), seen.found);
     headers
 }
 
@@ -85,7 +85,7 @@ const NOMINATING_ANSWER: [(&str, &str); 4] = [
 #[bench::plain(&ANSWER)]
 #[bench::nominating(&NOMINATING_ANSWER)]
 fn strip_response(mut headers: HeaderMap) -> HeaderMap {
-    let found = fields::scan(black_box(&headers));
+    let found = fields::scan_answer(black_box(&headers));
     fields::strip_response(black_box(&mut headers), found);
     headers
 }

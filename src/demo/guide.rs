@@ -179,10 +179,12 @@ fn find(config: &Config, wanted: impl Fn(&Action) -> bool) -> Option<Place<'_>> 
     let routes = config.routes.iter().filter(|route| wanted(&route.action));
     routes.into_iter().find_map(|route| {
         let simple = route.matches.iter().find(|m| {
-            m.hosts.is_empty() && (m.methods.is_empty() || m.methods.contains(&http::Method::GET))
+            m.hosts.is_empty()
+                && !matches!(m.path, PathMatch::Regex(_))
+                && (m.methods.is_empty() || m.methods.contains(&http::Method::GET))
         })?;
         let (path, is_prefix) = match &simple.path {
-            PathMatch::Exact(path) => (path, false),
+            PathMatch::Exact(path) | PathMatch::Regex(path) => (path, false),
             PathMatch::Prefix(path) => (path, true),
         };
         Some(Place {
