@@ -48,7 +48,7 @@ pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> 
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
         listeners: listeners(config, &mut carry, ground),
-        table: Table::new(patterns(config)),
+        table: Table::new(patterns(config, &mut carry, workers)),
         routes,
         upstreams,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
@@ -58,7 +58,12 @@ pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> 
     }
 }
 
-fn patterns(config: &Config) -> Vec<(Pattern, Target)> {
+fn patterns(config: &Config, carry: &mut Carry, workers: usize) -> Vec<(Pattern, Target)> {
+    let numbers: Vec<u16> = config
+        .listeners
+        .iter()
+        .map(|l| carry.listener(&l.name, workers).number)
+        .collect();
     let mut patterns = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {
         for m in &route.matches {
@@ -68,12 +73,15 @@ fn patterns(config: &Config) -> Vec<(Pattern, Target)> {
                     (PathPattern::Prefix(path.clone()), 0)
                 }
                 config::PathMatch::Prefix(path) => (PathPattern::Prefix(path.clone()), path.len()),
-                config::PathMatch::Regex(path) => (PathPattern::Exact(path.clone()), 0),
+                config::PathMatch::Regex(text) => (PathPattern::Regex(text.clone()), 0),
             };
             let pattern = Pattern {
+                listeners: route.listeners.iter().map(|l| numbers[*l]).collect(),
                 hosts: m.hosts.clone(),
                 path,
                 methods: m.methods.clone(),
+                headers: m.headers.clone(),
+                query: m.query.clone(),
             };
             patterns.push((
                 pattern,
