@@ -12,6 +12,7 @@ use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
+use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
 use crate::upstream::balance::Balancer;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream};
@@ -53,7 +54,7 @@ pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> 
         upstreams,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
-        access_log: config.logging.access.is_some(),
+        access_log: config.logging.access.as_ref().map(log_shape),
         carry,
     }
 }
@@ -259,4 +260,17 @@ fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener
         .into_iter()
         .map(|(_, listener)| listener)
         .collect()
+}
+
+fn log_shape(access: &config::AccessLog) -> Shape {
+    match &access.format {
+        config::LogFormat::Json(fields) => Shape::json(fields, access.sample_per_million),
+        config::LogFormat::Text(pieces) => Shape::text(
+            pieces.iter().map(|piece| match piece {
+                config::LogPiece::Literal(text) => Piece::Literal(text.clone()),
+                config::LogPiece::Field(field) => Piece::Field(*field),
+            }),
+            access.sample_per_million,
+        ),
+    }
 }
