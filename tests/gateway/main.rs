@@ -22,6 +22,7 @@ mod proxy_protocol;
 mod redirects;
 mod reload;
 mod routing;
+mod routing_cases;
 mod slow_clients;
 mod smuggling;
 mod startup;
