@@ -83,6 +83,11 @@ fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> Ex
         Ok(loaded) => loaded,
         Err(problems) => {
             eprint!("{}", config::render(&problems));
+            if !path.exists() {
+                eprintln!(
+                    "Run it in the directory of your gateway.yaml, or name the file with --config FILE."
+                );
+            }
             return ExitCode::from(if cannot_read(&problems) {
                 CANNOT_READ
             } else {
@@ -105,8 +110,9 @@ fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> Ex
             env: environment,
             changes,
         };
+        let gateway = Gateway::start(loaded.config.clone())?;
         beside(&loaded)?;
-        Gateway::start(loaded.config)?.control(Some(source), level)
+        gateway.control(Some(source), level)
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

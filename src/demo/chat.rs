@@ -21,7 +21,7 @@ use super::serve;
 
 /// Answers the requests of one connection, until one of them turns it into a conversation.
 pub(super) async fn converse(stream: TcpStream) {
-    let service = service_fn(async |request| Ok::<_, Infallible>(answer(request)));
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(request)) });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A peer that breaks off is no news for a demo.
     let _ = connection.with_upgrades().await;

@@ -5,6 +5,8 @@ use http::{Response, StatusCode};
 
 use bytes::Bytes;
 
+use super::rewrite::joined;
+
 /// What is not said comes from the request.
 #[derive(Clone, Debug)]
 pub struct Redirect {
@@ -74,11 +76,10 @@ impl Redirect {
         match &self.path {
             Path::Full(path) => location.push_str(path),
             Path::Kept => location.push_str(asked.path),
-            Path::Prefix(prefix) => push_joined(
-                &mut location,
-                prefix,
-                &asked.path[asked.prefix.min(asked.path.len())..],
-            ),
+            Path::Prefix(prefix) => {
+                let rest = asked.path.get(asked.prefix..).unwrap_or_default();
+                location.push_str(&joined(prefix, rest));
+            }
         }
         if let Some(query) = asked.query.filter(|_| !matches!(self.path, Path::Full(_))) {
             location.push('?');
@@ -86,21 +87,6 @@ impl Redirect {
         }
         location
     }
-}
-
-/// Joins with exactly one slash, and never to an empty path; a slash at the end stays one.
-fn push_joined(out: &mut String, prefix: &str, rest: &str) {
-    out.push_str(prefix.strip_suffix('/').unwrap_or(prefix));
-    if rest.is_empty() {
-        if prefix.ends_with('/') {
-            out.push('/');
-        }
-        return;
-    }
-    if !rest.starts_with('/') {
-        out.push('/');
-    }
-    out.push_str(rest);
 }
 
 #[cfg(test)]

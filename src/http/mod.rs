@@ -1,5 +1,6 @@
 //! HTTP rules that know nothing of gateways: RFC 9110 (semantics), 9112 (HTTP/1.1), 3986 (URIs), 9209 (Proxy-Status).
 
+pub mod copy;
 pub mod fields;
 pub mod forwarded;
 pub mod guard;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::copy::BodyCopy;
 use super::fields;
 use crate::time::{self, Nanos};
 use crate::timer::{Deadline, Timers};
@@ -65,6 +66,8 @@ pub struct Upload {
     /// Made when the client first has to be waited for: most bodies arrive with their head.
     deadline: RefCell<Option<Deadline>>,
     poller: RefCell<Option<Waker>>,
+    /// Filled on the way.
+    copies: RefCell<Vec<Rc<BodyCopy>>>,
 }
 
 impl Upload {
@@ -90,7 +93,16 @@ impl Upload {
             timers: timers.clone(),
             deadline: RefCell::new(None),
             poller: RefCell::new(None),
+            copies: RefCell::default(),
         })
+    }
+
+    /// A copy for a mirror, to be asked for before the first byte moves.
+    #[must_use]
+    pub fn copy(&self) -> Rc<BodyCopy> {
+        let copy = BodyCopy::new();
+        self.copies.borrow_mut().push(copy.clone());
+        copy
     }
 
     /// How it stands.
@@ -123,6 +135,7 @@ impl Upload {
             return None;
         }
         self.progress.set(Progress::Stopped);
+        self.end_copies(false);
         if let Some(poller) = self.poller.borrow_mut().take() {
             poller.wake();
         }
@@ -182,7 +195,16 @@ impl Upload {
         {
             return Err(self.end(Progress::TooSlow));
         }
+        for copy in self.copies.borrow().iter() {
+            copy.push(&frame);
+        }
         Ok(frame)
+    }
+
+    fn end_copies(&self, whole: bool) {
+        for copy in self.copies.borrow_mut().drain(..) {
+            copy.end(whole);
+        }
     }
 
     /// The waiting time at which so few bytes break the minimum rate.
@@ -226,6 +248,7 @@ impl Upload {
     /// Ends the upload; whatever was not read is dropped here, which tells hyper that nobody will.
     fn end(&self, progress: Progress) -> UploadError {
         self.progress.set(progress);
+        self.end_copies(progress == Progress::Done);
         self.moved_at.set(time::now());
         self.incoming.borrow_mut().take();
         self.deadline.borrow_mut().take();
@@ -276,6 +299,8 @@ pub enum RequestBody {
     Empty,
     /// Streamed from the client.
     Upload(Rc<Upload>),
+    /// Copied from an upload.
+    Copy(Rc<BodyCopy>),
 }
 
 impl Body for RequestBody {
@@ -289,6 +314,9 @@ impl Body for RequestBody {
         match &*self {
             RequestBody::Empty => Poll::Ready(None),
             RequestBody::Upload(upload) => upload.poll_frame(cx),
+            RequestBody::Copy(copy) => copy
+                .poll_frame(cx)
+                .map_err(|_| UploadError(Progress::Stopped)),
         }
     }
 
@@ -296,12 +324,15 @@ impl Body for RequestBody {
         match self {
             RequestBody::Empty => true,
             RequestBody::Upload(upload) => upload.progress() == Progress::Done,
+            RequestBody::Copy(copy) => copy.is_drained(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             RequestBody::Empty => SizeHint::with_exact(0),
+            // The head says the length, where it is known.
+            RequestBody::Copy(_) => SizeHint::default(),
             RequestBody::Upload(upload) => upload
                 .incoming
                 .borrow()

@@ -57,6 +57,23 @@ impl Relay {
         self.exchange.end();
     }
 
+    fn poll_upstream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Relay {
+            incoming, exchange, ..
+        } = self;
+        let mut take = || {
+            let frame = Pin::new(&mut *incoming).poll_frame(cx);
+            (frame, incoming.is_end_stream())
+        };
+        match &exchange.connection {
+            Some(connection) => connection.bell.muffle(take),
+            None => take().0,
+        }
+    }
+
     fn break_off(&mut self, reason: Reason) -> BrokenBody {
         self.exchange.connection = None;
         let reason = self
@@ -119,7 +136,7 @@ impl HttpBody for Body {
             Body::Own(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Body::Relay(relay) => relay,
         };
-        match Pin::new(&mut relay.incoming).poll_frame(cx) {
+        match relay.poll_upstream(cx) {
             Poll::Pending => relay.wait(),
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {

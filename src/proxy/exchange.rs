@@ -289,7 +289,10 @@ impl Exchange {
         self.settle_body();
         self.release(now);
         self.count(now);
-        self.log(now);
+        if self.note.is_some() {
+            self.id();
+            self.log(now);
+        }
     }
 
     /// What is left of the request's body is read if it is small, else the connection will close.

@@ -29,6 +29,8 @@ pub struct Plan {
     pub timeouts: Timeouts,
     /// The end of the whole request.
     pub due: Option<Nanos>,
+    /// Shall `Host` become the endpoint's own?
+    pub endpoints_host: bool,
 }
 
 /// Sends the request and waits for the head of its answer, which the exchange then holds together with its connection.
@@ -71,7 +73,7 @@ pub async fn forward(
 /// twice.
 fn choose(
     exchange: &mut Exchange,
-    request: &Option<Request<RequestBody>>,
+    request: &mut Option<Request<RequestBody>>,
     plan: &Plan,
     now: Nanos,
 ) -> (bool, bool) {
@@ -79,6 +81,12 @@ fn choose(
     let index = exchange.pin.upstreams[plan.upstream].pick(now, random);
     exchange.hold(plan.upstream, index, now);
     let endpoint = &exchange.pin.upstreams[plan.upstream].endpoints[index];
+    if plan.endpoints_host
+        && let Some(request) = request
+        && let Ok(host) = HeaderValue::from_str(&endpoint.label)
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
     let worker = &exchange.client.worker;
     let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
     exchange.connection = pooled;

@@ -6,6 +6,7 @@ mod drain_rest;
 pub mod exchange;
 pub mod forward;
 pub mod head;
+mod mirror;
 pub mod worker;
 
 use std::convert::Infallible;
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body as _;
@@ -25,13 +26,14 @@ use hyper::body::Incoming;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::filter::redirect::Asked;
+use crate::filter::rewrite::Host;
 use crate::http::fields::{self, X_REQUEST_ID};
 use crate::http::forwarded::{self, Hop};
 use crate::http::reply::{self, Refusal};
 use crate::http::request_id;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::route::Found as Routed;
-use crate::snapshot::{Action, Target};
+use crate::snapshot::{Action, Forward, Target};
 use body::{Body, Relay};
 use client::Client;
 use exchange::{Deadlines, Exchange};
@@ -56,7 +58,10 @@ pub async fn handle(
     };
     Ok(match served {
         Ok(Ok(None)) => relay(exchange),
-        Ok(Ok(Some(response))) => finish_own(exchange, *response),
+        Ok(Ok(Some(mut response))) => {
+            change_answer(&exchange, response.headers_mut());
+            finish_own(exchange, *response)
+        }
         Ok(Err(refusal)) => refuse(exchange, &refusal),
         Err(Panicked) => {
             let worker = &exchange.client.worker;
@@ -82,32 +87,68 @@ async fn serve(
             return Err(refusal);
         }
     };
-    let route = &exchange.pin.routes[target.route as usize];
-    let due = route.request_timeout.map(|t| exchange.started.plus(t));
-    let max_body = route.max_body;
-    let Action::Forward(upstream, timeouts) = route.action else {
-        let response = answer_own(exchange, parts, &head, target);
-        leave_body(exchange, incoming, head.expects_continue);
-        return Ok(Some(Box::new(response)));
+    let pin = exchange.pin.clone();
+    let route = &pin.routes[target.route as usize];
+    let forward = match &route.action {
+        Action::Forward(forward) => forward,
+        own => {
+            let response = answer_own(own, exchange, parts, &head, target);
+            leave_body(exchange, incoming, head.expects_continue);
+            return Ok(Some(Box::new(response)));
+        }
     };
-    if let Some(refusal) = refuse_body(&incoming, max_body) {
+    if let Some(refusal) = refuse_body(&incoming, route.max_body) {
         leave_body(exchange, incoming, head.expects_continue);
         return Err(refusal);
     }
-    let body = take_body(exchange, incoming, &head, max_body);
+    let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
+    let endpoints_host = change(forward, parts, target)?;
+    let (upstream, timeouts) = forward.pick();
+    let due = route.request_timeout.map(|t| exchange.started.plus(t));
     exchange.deadlines = Deadlines {
         body: timeouts.body,
         due,
     };
+    if !forward.mirrors.is_empty() {
+        mirror::send_copies(exchange, forward, parts, &body, endpoints_host);
+    }
+    let mut request = Some(assemble(parts, body));
     let plan = Plan {
         upstream,
         timeouts,
         due,
+        endpoints_host,
     };
-    let mut request = Some(assemble(parts, body));
     forward::forward(exchange, &mut request, &plan).await?;
     Ok(None)
+}
+
+/// What the route changes in the head, last of all, so that the file has the last word; tells whether the host shall
+/// become the endpoint's own.
+fn change(forward: &Forward, parts: &mut Parts, target: Target) -> Result<bool, Refusal> {
+    let mut endpoints_host = false;
+    if let Some(rewrite) = &forward.rewrite {
+        if let Some(path) = &rewrite.path {
+            parts.uri = path
+                .apply(&parts.uri, target.prefix as usize)
+                .map_err(|error| {
+                    Refusal::because(
+                        Reason::InternalError,
+                        format!("rewrite makes no valid path: {error}"),
+                    )
+                })?;
+        }
+        match &rewrite.host {
+            Some(Host::Name(host)) => drop(parts.headers.insert(header::HOST, host.clone())),
+            Some(Host::Endpoint) => endpoints_host = true,
+            None => {}
+        }
+    }
+    if let Some(changes) = &forward.request_fields {
+        changes.apply(&mut parts.headers);
+    }
+    Ok(endpoints_host)
 }
 
 /// The request that leaves. The parts are taken from their place one by one, which is less to move than all of them.
@@ -161,8 +202,14 @@ fn expects(parts: &Parts) -> bool {
     parts.headers.contains_key(header::EXPECT)
 }
 
-fn answer_own(exchange: &Exchange, parts: &Parts, head: &Head, target: Target) -> Response<Bytes> {
-    match &exchange.pin.routes[target.route as usize].action {
+fn answer_own(
+    action: &Action,
+    exchange: &Exchange,
+    parts: &Parts,
+    head: &Head,
+    target: Target,
+) -> Response<Bytes> {
+    match action {
         Action::Redirect(redirect) => redirect.answer(&Asked {
             host: std::str::from_utf8(head.host_name()).unwrap_or_default(),
             path: parts.uri.path(),
@@ -176,7 +223,7 @@ fn answer_own(exchange: &Exchange, parts: &Parts, head: &Head, target: Target) -
             response.headers_mut().clone_from(headers);
             response
         }
-        Action::Forward(..) => Response::new(Bytes::new()),
+        Action::Forward(_) => Response::new(Bytes::new()),
     }
 }
 
@@ -302,6 +349,7 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
         return refuse(exchange, &Refusal::from(Reason::InternalError));
     };
     let (mut head, incoming) = response.into_parts();
+    change_answer(&exchange, &mut head.headers);
     if must_close(&exchange) {
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -314,6 +362,15 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
         return Response::from_parts(head, Body::Own(Bytes::new()));
     }
     Response::from_parts(head, Body::Relay(relay))
+}
+
+fn change_answer(exchange: &Exchange, headers: &mut HeaderMap) {
+    if let Some(changes) = exchange
+        .route()
+        .and_then(|route| route.response_fields.as_ref())
+    {
+        changes.apply(headers);
+    }
 }
 
 fn refuse(mut exchange: Box<Exchange>, refusal: &Refusal) -> Response<Body> {

@@ -110,8 +110,6 @@ enum Cut {
     HeadTooSlow,
 }
 
-type Talk<S> = http1::Connection<TokioIo<Guard>, S>;
-
 impl Line {
     fn timeouts(&self) -> ListenerTimeouts {
         self.client.worker.view.pin().listeners[self.client.listener].timeouts
@@ -178,9 +176,11 @@ impl Line {
             self.watch(&mut doing).map(Err)
         })
         .await;
+        let parts = talk.into_parts();
+        let stream = parts.io.into_inner().into_inner();
         match end {
-            Ok(result) => self.after(talk, result),
-            Err(cut) => self.cut(talk, &cut),
+            Ok(result) => self.after(stream, &parts.read_buf, result),
+            Err(cut) => Self::cut(stream, parts.read_buf, &cut),
         }
     }
 
@@ -255,47 +255,27 @@ impl Line {
         }
     }
 
-    fn after<S>(&self, talk: Box<Talk<S>>, result: hyper::Result<()>) -> Turn
-    where
-        S: hyper::service::HttpService<Incoming>,
-        S::ResBody: 'static,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let parts = talk.into_parts();
-        let stream = parts.io.into_inner().into_inner();
+    /// hyper has ended.
+    fn after(&self, stream: TcpStream, unread: &[u8], result: hyper::Result<()>) -> Turn {
         match result {
             Err(error) if error.is_parse() && !self.client.wire.has(BUSY) => {
                 let (reason, detail) = refusal_of(&error);
                 Turn::Refused(stream, reason, detail)
             }
             Err(_) => Turn::Over,
-            Ok(()) if self.client.wire.has(BODY_UNREAD) || !parts.read_buf.is_empty() => {
+            Ok(()) if self.client.wire.has(BODY_UNREAD) || !unread.is_empty() => {
                 Turn::Lingering(stream)
             }
             Ok(()) => Turn::Over,
         }
     }
 
-    fn cut<S>(&mut self, talk: Box<Talk<S>>, cut: &Cut) -> Turn
-    where
-        S: hyper::service::HttpService<Incoming>,
-        S::ResBody: 'static,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let parts = talk.into_parts();
-        let stream = parts.io.into_inner().into_inner();
+    /// hyper was stopped.
+    fn cut(stream: TcpStream, unread: Bytes, cut: &Cut) -> Turn {
         match cut {
-            Cut::Park => {
-                // An empty `Bytes` would go on owning hyper's buffer.
-                let rest = if parts.read_buf.is_empty() {
-                    Bytes::new()
-                } else {
-                    parts.read_buf
-                };
-                Turn::Parked(stream, rest)
-            }
+            // An empty `Bytes` would go on owning hyper's buffer.
+            Cut::Park if unread.is_empty() => Turn::Parked(stream, Bytes::new()),
+            Cut::Park => Turn::Parked(stream, unread),
             Cut::Silent => Turn::Over,
             Cut::HeadTooSlow => Turn::Refused(
                 stream,

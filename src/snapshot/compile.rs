@@ -1,11 +1,15 @@
 //! (configuration, previous snapshot) → snapshot. Total: what is wrong was found before; no I/O.
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
+use regex::Regex;
 
 use super::carry::Carry;
-use super::{Action, Listener, ListenerLimits, ListenerTimeouts, Route, Snapshot, Target};
+use super::{Action, Forward, Listener, ListenerLimits, ListenerTimeouts, Route, Snapshot, Target};
 use crate::config::{self, Config};
+use crate::filter::fields::FieldChanges;
 use crate::filter::redirect::Redirect;
+use crate::filter::rewrite::Rewrite;
+use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
 use crate::time::Nanos;
@@ -115,22 +119,8 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
 
 fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: usize) -> Route {
     let action = match &r.action {
-        config::Action::Weighted(_) => Action::Respond(
-            http::StatusCode::NOT_IMPLEMENTED,
-            HeaderMap::new(),
-            bytes::Bytes::new(),
-        ),
-        config::Action::Upstream(index) => {
-            let own = upstreams[*index].timeouts;
-            Action::Forward(
-                *index,
-                Timeouts {
-                    connect: own.connect,
-                    response: r.timeouts.response.unwrap_or(own.response),
-                    body: r.timeouts.body.unwrap_or(own.body),
-                },
-            )
-        }
+        config::Action::Upstream(index) => Action::Forward(forward(r, &[(*index, 1)], upstreams)),
+        config::Action::Weighted(weights) => Action::Forward(forward(r, weights, upstreams)),
         config::Action::Respond(fixed) => {
             let mut headers = HeaderMap::new();
             for (name, value) in &fixed.headers {
@@ -145,8 +135,63 @@ fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: 
         action,
         max_body: r.max_body,
         request_timeout: r.timeouts.request,
+        response_fields: changes(&r.response_headers),
         stats: carry.route(&r.name, workers),
     }
+}
+
+fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Upstream]) -> Forward {
+    let branch = |(index, _): &(usize, u32)| {
+        let own = upstreams[*index].timeouts;
+        let timeouts = Timeouts {
+            connect: own.connect,
+            response: r.timeouts.response.unwrap_or(own.response),
+            body: r.timeouts.body.unwrap_or(own.body),
+        };
+        (*index, timeouts)
+    };
+    Forward {
+        branches: weights.iter().map(branch).collect(),
+        split: Split::new(
+            &weights
+                .iter()
+                .map(|(_, weight)| *weight)
+                .collect::<Vec<_>>(),
+        ),
+        rewrite: rewrite(&r.rewrite),
+        request_fields: changes(&r.request_headers),
+        mirrors: r
+            .mirrors
+            .iter()
+            .map(|m| (m.upstream, m.per_million))
+            .collect(),
+    }
+}
+
+fn rewrite(r: &config::Rewrite) -> Option<Rewrite> {
+    use crate::filter::rewrite::{Host, Path};
+    let path = r.path.as_ref().and_then(|path| match path {
+        config::RewritePath::Full(path) => Some(Path::Full(path.clone())),
+        config::RewritePath::Prefix(path) => Some(Path::Prefix(path.clone())),
+        // It was compiled once to be checked: the second time cannot fail.
+        config::RewritePath::Regex { pattern, replace } => Regex::new(pattern)
+            .ok()
+            .map(|pattern| Path::Regex(pattern, replace.clone())),
+    });
+    let host = r.host.as_ref().and_then(|host| match host {
+        config::RewriteHost::Name(name) => HeaderValue::from_str(name).ok().map(Host::Name),
+        config::RewriteHost::Endpoint => Some(Host::Endpoint),
+    });
+    (path.is_some() || host.is_some()).then_some(Rewrite { path, host })
+}
+
+fn changes(c: &config::FieldChanges) -> Option<FieldChanges> {
+    let said = !(c.remove.is_empty() && c.set.is_empty() && c.add.is_empty());
+    said.then(|| FieldChanges {
+        remove: c.remove.clone(),
+        set: c.set.clone(),
+        add: c.add.clone(),
+    })
 }
 
 fn redirect(to: &config::Redirect) -> Redirect {

@@ -13,6 +13,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
 
+use crate::filter::fields::FieldChanges;
+use crate::filter::rewrite::Rewrite;
+use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
@@ -60,18 +63,43 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Total time, head to last byte; `None` = off.
     pub request_timeout: Option<Duration>,
+    /// Changes to the fields of answers, but for those that tell of a failure.
+    pub response_fields: Option<FieldChanges>,
     /// Counters, found by name.
     pub stats: Arc<RouteStats>,
 }
 
 /// What a route does.
 pub enum Action {
-    /// Forwards to this index of [`Snapshot::upstreams`], with these deadlines.
-    Forward(usize, Timeouts),
+    /// Forwards to an upstream.
+    Forward(Forward),
     /// Gives a fixed answer.
     Respond(StatusCode, HeaderMap, Bytes),
     /// Sends the client elsewhere.
     Redirect(crate::filter::redirect::Redirect),
+}
+
+/// How a route forwards.
+pub struct Forward {
+    /// The upstreams, by their index in [`Snapshot::upstreams`], with the route's deadlines; never empty.
+    pub branches: Vec<(usize, Timeouts)>,
+    /// Chooses between them; `None` where there is one.
+    pub split: Option<Split>,
+    /// Path and host as the upstream sees them.
+    pub rewrite: Option<Rewrite>,
+    /// Changes to the fields of requests.
+    pub request_fields: Option<FieldChanges>,
+    /// Upstreams that get a copy: index, and how many of a million requests.
+    pub mirrors: Vec<(usize, u32)>,
+}
+
+impl Forward {
+    /// The branch of the next request.
+    #[must_use]
+    pub fn pick(&self) -> (usize, Timeouts) {
+        let index = self.split.as_ref().map_or(0, Split::pick);
+        self.branches[index.min(self.branches.len() - 1)]
+    }
 }
 
 /// A listener's policy. Its sockets live with the workers.

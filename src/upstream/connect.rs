@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
+use super::doorbell::Doorbell;
 use super::tap::{Tap, TappedStream};
 use crate::http::upload::RequestBody;
 use crate::time::{self, Nanos};
@@ -24,6 +26,8 @@ pub struct Connection {
     pub sender: SendRequest<RequestBody>,
     /// The last request's head.
     pub tap: Rc<Tap>,
+    /// What wakes its task.
+    pub bell: Arc<Doorbell>,
     /// When it was dialled.
     pub born: Nanos,
 }
@@ -76,12 +80,12 @@ where
         .await
         .map_err(io::Error::other)?;
     // It ends when the sender is dropped or the endpoint closes; its errors reach whoever waits for an answer.
-    spawn_local(async move {
-        let _ = connection.await;
-    });
+    let bell = Arc::new(Doorbell::default());
+    spawn_local(bell.clone().attend(connection));
     Ok(Connection {
         sender,
         tap,
+        bell,
         born: time::now(),
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod connect;
+pub mod doorbell;
 pub mod endpoint;
 pub mod pool;
 pub mod tap;

@@ -1,0 +1,161 @@
+//! Copies of requests for other upstreams. Nothing of a copy ever reaches the client: not its answer, not its failure,
+//! not its slowness.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::task::spawn_local;
+
+use super::exchange::Exchange;
+use super::worker::Worker;
+use crate::http::upload::RequestBody;
+use crate::snapshot::Forward;
+use crate::snapshot::shared::Pin as Pinned;
+use crate::upstream::connect::{Connection, dial};
+
+/// Copies that one worker has under way; beyond it requests are not mirrored.
+const MOST: usize = 256;
+/// The longest life of a copy.
+const LIFE: Duration = Duration::from_secs(30);
+const MILLION: u64 = 1_000_000;
+
+thread_local! {
+    static UNDER_WAY: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One copy under way.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Place> {
+        UNDER_WAY
+            .with(|n| (n.get() < MOST).then(|| n.set(n.get() + 1)))
+            .map(|()| Place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        UNDER_WAY.with(|n| n.set(n.get() - 1));
+    }
+}
+
+/// Sends the copies that the route asks for; called when the head is as the upstream will see it.
+#[cold]
+pub(super) fn send_copies(
+    exchange: &Exchange,
+    forward: &Forward,
+    parts: &Parts,
+    body: &RequestBody,
+    endpoints_host: bool,
+) {
+    let worker = &exchange.client.worker;
+    for (upstream, per_million) in &forward.mirrors {
+        let drawn = (u128::from(worker.random()) * u128::from(MILLION)) >> 64;
+        if drawn >= u128::from(*per_million) {
+            continue;
+        }
+        let Some(place) = Place::take() else { return };
+        let body = match body {
+            RequestBody::Upload(upload) => RequestBody::Copy(upload.copy()),
+            RequestBody::Empty | RequestBody::Copy(_) => RequestBody::Empty,
+        };
+        let copy = Copy {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+            body,
+            endpoints_host,
+        };
+        let (worker, pin, upstream) = (worker.clone(), exchange.pin.clone(), *upstream);
+        spawn_local(async move {
+            let _ = tokio::time::timeout(LIFE, copy.send(&worker, &pin, upstream)).await;
+            drop(place);
+        });
+    }
+}
+
+struct Copy {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: RequestBody,
+    endpoints_host: bool,
+}
+
+impl Copy {
+    /// Sends the copy and reads its answer to the end, for the sake of the connection.
+    async fn send(self, worker: &Rc<Worker>, pin: &Pinned, upstream: usize) -> Option<()> {
+        let given_up = GiveUp(match &self.body {
+            RequestBody::Copy(copy) => Some(copy.clone()),
+            RequestBody::Empty | RequestBody::Upload(_) => None,
+        });
+        let upstream = &pin.upstreams[upstream];
+        let now = worker.read_clock();
+        let endpoint = upstream
+            .endpoints
+            .get(upstream.pick(now, worker.random()))?;
+        let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
+        let mut connection: Connection = match pooled {
+            Some(connection) => connection,
+            None => dial(endpoint.address, upstream.timeouts.connect)
+                .await
+                .ok()?,
+        };
+        connection.tap.disarm();
+        let sending = connection
+            .sender
+            .try_send_request(self.into_request(&endpoint.label));
+        let response = sending.await.ok()?;
+        endpoint
+            .stats
+            .count_request(worker.index, response.status());
+        read_out(response.into_body()).await?;
+        let now = worker.read_clock();
+        worker
+            .pool
+            .borrow_mut()
+            .put(endpoint, connection, &upstream.pool, now, worker.index);
+        drop(given_up);
+        Some(())
+    }
+
+    fn into_request(mut self, label: &str) -> Request<RequestBody> {
+        if self.endpoints_host
+            && let Ok(host) = HeaderValue::from_str(label)
+        {
+            self.headers.insert(header::HOST, host);
+        }
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// Whatever ends a copy, its body is no longer filled.
+struct GiveUp(Option<Rc<crate::http::copy::BodyCopy>>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        if let Some(copy) = &self.0 {
+            copy.give_up();
+        }
+    }
+}
+
+async fn read_out(mut body: Incoming) -> Option<()> {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        frame.ok()?;
+    }
+    Some(())
+}
