@@ -21,6 +21,7 @@ mod pool;
 mod proxy_protocol;
 mod redirects;
 mod reload;
+mod reload_load;
 mod reload_ways;
 mod routing;
 mod routing_cases;
