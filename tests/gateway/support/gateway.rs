@@ -17,6 +17,9 @@ use super::client::{Client, Response};
 use super::metrics::Samples;
 use super::wait::{PATIENCE, until, until_some};
 
+/// The program under test.
+pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
+
 type Lines = Arc<Mutex<Vec<String>>>;
 
 /// A running gateway. It is killed when this value goes.
@@ -47,22 +50,33 @@ impl Gateway {
 
     /// Starts a gateway on the file `name` of `directory`, which goes when the gateway goes, and waits until it is ready.
     pub(crate) fn start_in(directory: PathBuf, name: &str) -> Gateway {
-        let mut gateway = Gateway::spawn_in(directory, name);
-        gateway.await_stderr("ready generation=1");
-        let lines = gateway.stderr_lines();
-        gateway.listeners = lines.iter().filter_map(|line| listening(line)).collect();
-        gateway.admin = lines
+        Gateway::spawn_in(directory, name).ready()
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn ready(mut self) -> Gateway {
+        self.await_stderr("ready generation=1");
+        let lines = self.stderr_lines();
+        self.listeners = lines.iter().filter_map(|line| listening(line)).collect();
+        self.admin = lines
             .iter()
             .find_map(|line| address(line, "admin listening"));
-        assert!(!gateway.listeners.is_empty(), "ready without a listener");
-        gateway
+        assert!(!self.listeners.is_empty(), "ready without a listener");
+        self
     }
 
     /// Starts a gateway on the file `name` of `directory` and does not wait.
     pub(crate) fn spawn_in(directory: PathBuf, name: &str) -> Gateway {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let path = directory.join(name);
+        Gateway::spawn_by(Command::new(TIDEGATE), directory, &path)
+    }
+
+    /// Starts a gateway on the file or directory `path` and does not wait. `command` is the program, or another one
+    /// that becomes it; `directory` goes when the gateway goes.
+    pub(crate) fn spawn_by(mut command: Command, directory: PathBuf, path: &Path) -> Gateway {
+        let mut child = command
             .args(["run", "--config"])
-            .arg(directory.join(name))
+            .arg(path)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -174,6 +188,12 @@ impl Gateway {
     /// Asks for a reload.
     pub(crate) fn sighup(&self) {
         self.signal(Signal::HUP);
+    }
+
+    /// Ends it at once, as a power cut would, and waits for the end.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait_exit(PATIENCE);
     }
 
     /// Asks for a drain, as a terminal does.

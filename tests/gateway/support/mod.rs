@@ -4,6 +4,7 @@ mod client;
 mod echo;
 mod gateway;
 mod metrics;
+mod namespace;
 mod setup;
 mod upstream;
 mod wait;
@@ -11,8 +12,9 @@ mod wire;
 
 pub(crate) use client::{Client, Response};
 pub(crate) use echo::{Echo, Report};
-pub(crate) use gateway::{Gateway, unique_directory};
+pub(crate) use gateway::{Gateway, TIDEGATE, unique_directory};
 pub(crate) use metrics::Samples;
+pub(crate) use namespace::{mounted, without_events};
 pub(crate) use setup::Setup;
 pub(crate) use upstream::{Upstream, answer};
 pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
