@@ -16,6 +16,8 @@ mod harness;
 mod hostile;
 mod hygiene;
 mod messages;
+mod operator;
+mod operator_guards;
 mod paths;
 mod pool;
 mod proxy_protocol;
