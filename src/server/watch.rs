@@ -1,4 +1,5 @@
-//! Tells when a file may have changed: events of the system are hints, what the files are is the truth.
+//! Tells when a file may have changed: events of the system are hints, what the files are is the truth. A directory
+//! stands for the files in it.
 //!
 //! The directories of the files and of what they link to are watched, never the files: replaced by a rename, a file
 //! would take its watch with it. A look at the files follows when the events have been quiet for a moment, and once
@@ -6,6 +7,7 @@
 //! announced when it is closed, or has stayed the same for a second: half a file can be a valid one.
 
 mod directories;
+mod entries;
 mod files;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use crate::time::{self, Nanos};
 use directories::Directories;
+use entries::Entries;
 use files::File;
 
 /// A look follows the last event after this time,
@@ -77,8 +80,10 @@ impl Watch {
     ) -> io::Result<Watch> {
         let wishes = Arc::<Mutex<Wishes>>::default();
         let now = time::now();
+        let files: Vec<File> = paths.into_iter().map(|path| File::new(path, now)).collect();
         let observer = Observer {
-            files: paths.into_iter().map(|path| File::new(path, now)).collect(),
+            entries: Entries::of(&files, now),
+            files,
             directories,
             lost,
             debounce: Debounce::default(),
@@ -146,7 +151,10 @@ fn lock(wishes: &Mutex<Wishes>) -> MutexGuard<'_, Wishes> {
 
 /// What the thread owns.
 struct Observer {
+    /// Those that were named, directories too.
     files: Vec<File>,
+    /// What is in the directories among them.
+    entries: Entries,
     directories: Directories,
     /// Hints found no place in the queue.
     lost: Arc<AtomicBool>,
@@ -195,30 +203,42 @@ impl Observer {
         self.debounce.hint(now);
         match hint {
             Hint::Stirred => {}
-            Hint::Written(path) => self.mark(&path, false),
-            Hint::Whole(path) => self.mark(&path, true),
+            Hint::Written(path) => self.mark(&path, false, now),
+            Hint::Whole(path) => self.mark(&path, true, now),
             Hint::Gone(path) => {
-                self.mark(&path, false);
+                self.mark(&path, false, now);
                 self.directories.forget(&path);
             }
-            Hint::Lost => self.files.iter_mut().for_each(|file| file.whole = false),
+            Hint::Lost => self.all().for_each(|file| file.whole = false),
         }
     }
 
-    fn mark(&mut self, path: &Path, whole: bool) {
-        for file in self.files.iter_mut().filter(|file| file.is_at(path)) {
+    fn all(&mut self) -> impl Iterator<Item = &mut File> {
+        self.files.iter_mut().chain(self.entries.iter_mut())
+    }
+
+    fn mark(&mut self, path: &Path, whole: bool, now: Nanos) {
+        if !self.all().any(|file| file.is_at(path)) {
+            self.entries.hear_of(&self.files, path, now);
+        }
+        for file in self.all().filter(|file| file.is_at(path)) {
             file.whole = whole;
         }
     }
 
     fn replace(&mut self, files: Vec<File>) {
-        let mut old = std::mem::take(&mut self.files);
-        let keep = |new: File| match old.iter().position(|file| file.path == new.path) {
-            Some(found) => old.swap_remove(found),
-            None => new,
+        let now = time::now();
+        let old = std::mem::take(&mut self.files);
+        let keep = |new: File| {
+            let mut known = old.iter().chain(self.entries.iter());
+            match known.find(|file| file.path == new.path) {
+                Some(found) => found.clone(),
+                None => new,
+            }
         };
         self.files = files.into_iter().map(keep).collect();
-        self.next_look = time::now();
+        self.entries.renew(&old, &self.files, now);
+        self.next_look = now;
     }
 
     /// Looks at all files; true when there is a change to announce. Files that change together are announced
@@ -226,18 +246,20 @@ impl Observer {
     fn look(&mut self, now: Nanos) -> bool {
         self.debounce = Debounce::default();
         self.next_look = now.plus(POLL);
-        self.directories.follow(&self.files);
-        for file in &mut self.files {
-            file.look(now);
-        }
-        if !self.files.iter().any(File::is_changed) {
+        self.directories
+            .follow(self.files.iter().chain(self.entries.iter()));
+        self.files.iter_mut().for_each(|file| file.look(now));
+        self.entries.look(&self.files, now);
+        let all = || self.files.iter().chain(self.entries.iter());
+        if !all().any(File::is_changed) {
             return false;
         }
-        if !self.files.iter().all(|file| file.is_settled(now)) {
+        let settled = self.files.iter().all(|file| file.is_settled(now));
+        if !settled || !self.entries.are_settled(now) {
             self.next_look = now.plus(RECHECK);
             return false;
         }
-        self.files.iter_mut().for_each(File::announce);
+        self.all().for_each(File::announce);
         true
     }
 }

@@ -15,6 +15,7 @@ mod framing;
 mod harness;
 mod hostile;
 mod hygiene;
+mod log_format;
 mod messages;
 mod operator;
 mod operator_guards;

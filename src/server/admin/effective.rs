@@ -16,13 +16,14 @@ use crate::snapshot::compile::Ground;
 const MASK: &str = "***";
 
 /// Parts of the names of header fields whose values are likely secrets.
-const SECRET_NAMES: [&str; 7] = [
-    "authorization",
+const SECRET_NAMES: [&str; 8] = [
+    "auth",
     "cookie",
     "credential",
     "key",
     "password",
     "secret",
+    "session",
     "token",
 ];
 
@@ -167,7 +168,8 @@ fn piece(piece: &LogPiece) -> String {
 
 /// The value of a header field as it may be shown.
 pub(super) fn shown(name: &HeaderName, value: &HeaderValue) -> Value {
-    if SECRET_NAMES.iter().any(|part| name.as_str().contains(part)) {
+    let named = SECRET_NAMES.iter().any(|part| name.as_str().contains(part));
+    if named || value.is_sensitive() {
         return MASK.into();
     }
     String::from_utf8_lossy(value.as_bytes())
@@ -310,5 +312,10 @@ mod tests {
         assert_eq!(told["admin"]["token"], MASK);
         assert_eq!(told["routes"][0]["respond"]["headers"]["x-plain"], "seen");
         assert_eq!(told["listeners"][0]["limits"]["connections"], 777);
+        let mut value = HeaderValue::from_static("filled in");
+        let name = HeaderName::from_static("x-plain");
+        assert_eq!(shown(&name, &value), "filled in");
+        value.set_sensitive(true);
+        assert_eq!(shown(&name, &value), MASK);
     }
 }

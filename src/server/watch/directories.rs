@@ -70,11 +70,11 @@ impl Directories {
     }
 
     /// Watches the directories of `files` and no others. One that cannot be watched is tried again next time.
-    pub(super) fn follow(&mut self, files: &[File]) {
+    pub(super) fn follow<'f>(&mut self, files: impl Iterator<Item = &'f File>) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        let wanted: HashSet<&Path> = files.iter().flat_map(File::directories).collect();
+        let wanted: HashSet<&Path> = files.flat_map(File::directories).collect();
         self.watched.retain(|path, inode| {
             let stays = wanted.contains(path.as_path()) && inode_of(path) == Some(*inode);
             if !stays {

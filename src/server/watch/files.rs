@@ -22,6 +22,8 @@ struct Identity {
     modified: (i64, i64),
     /// Of the inode: mode, owner, name.
     changed: (i64, i64),
+    /// What is in a directory is watched for itself: of the directory counts only that it is the same one.
+    is_directory: bool,
 }
 
 impl Identity {
@@ -29,12 +31,23 @@ impl Identity {
     fn read(path: &Path) -> Option<Identity> {
         let real = fs::canonicalize(path).ok()?;
         let meta = fs::metadata(&real).ok()?;
+        if meta.is_dir() {
+            return Some(Identity {
+                inode: (meta.dev(), meta.ino()),
+                size: 0,
+                modified: (0, 0),
+                changed: (0, 0),
+                real,
+                is_directory: true,
+            });
+        }
         Some(Identity {
             inode: (meta.dev(), meta.ino()),
             size: meta.size(),
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
             real,
+            is_directory: false,
         })
     }
 
@@ -45,10 +58,12 @@ impl Identity {
 }
 
 /// A watched file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct File {
     /// As configured, but absolute.
     pub(super) path: PathBuf,
+    /// When it was first heard of.
+    pub(super) known: Nanos,
     /// The last event told that its writer had finished.
     pub(super) whole: bool,
     /// `path` with the links of its directory followed; `None` where there is no such directory.
@@ -63,26 +78,44 @@ impl File {
     /// The file as it is now; this counts as announced.
     pub(super) fn new(path: PathBuf, now: Nanos) -> File {
         let path = std::path::absolute(&path).unwrap_or(path);
-        let mut file = File {
-            path,
-            whole: false,
-            place: None,
-            announced: None,
-            seen: None,
-            since: now,
-        };
+        let mut file = File::unseen(path, now);
         file.look(now);
         file.announce();
         file
     }
 
-    /// The directories in which a change of this file shows: its own and that of what it links to.
+    /// A file that was not there before; `path` is absolute.
+    pub(super) fn unseen(path: PathBuf, now: Nanos) -> File {
+        File {
+            path,
+            known: now,
+            whole: false,
+            place: None,
+            announced: None,
+            seen: None,
+            since: now,
+        }
+    }
+
+    /// The directories in which a change of this file shows: its own and that of what it links to, or what it is.
     pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
         let real = self.seen.as_ref().map(|seen| seen.real.as_path());
         [self.place.as_deref(), real]
             .into_iter()
             .flatten()
             .filter_map(Path::parent)
+            .chain(self.as_directory())
+    }
+
+    /// Where it really is, if it is a directory.
+    pub(super) fn as_directory(&self) -> Option<&Path> {
+        let seen = self.seen.as_ref().filter(|seen| seen.is_directory)?;
+        Some(&seen.real)
+    }
+
+    /// Neither there nor missed.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.seen.is_none() && self.announced.is_none()
     }
 
     /// Is an event at `path` one of this file?

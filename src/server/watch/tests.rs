@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 
+mod directory;
+
 /// Enough for the slowest way (polled, then quiet) on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 

@@ -88,7 +88,6 @@ macro_rules! as_text {
 log_fields! {
     Time "time" none;
     RequestId "request_id" text request_id;
-    TraceId "trace_id" none;
     Client "client" text client;
     Listener "listener" word listener;
     Protocol "protocol" word protocol;
@@ -107,7 +106,6 @@ log_fields! {
     Wait "wait_ms" millis wait;
     Connect "connect_ms" millis connect;
     FirstByte "first_byte_ms" millis first_byte;
-    Identity "identity" none;
     UserAgent "user_agent" text user_agent;
     Referer "referer" text referer;
 }

@@ -199,7 +199,7 @@ mod tests {
             LogField::Status,
             LogField::Route,
             LogField::Time,
-            LogField::TraceId,
+            LogField::Wait,
             LogField::Duration,
             LogField::Method,
         ];
@@ -207,7 +207,7 @@ mod tests {
             line(&Shape::json(&fields, MILLION), &entry),
             "{\"status\":200,\"time\":\"2026-11-21T01:22:33.123Z\",\"duration_ms\":1.500,\"method\":\"GET\"}\n"
         );
-        let unknown = Shape::json(&[LogField::Route, LogField::Identity], MILLION);
+        let unknown = Shape::json(&[LogField::Route, LogField::Reason], MILLION);
         assert_eq!(line(&unknown, &entry), "{}\n");
     }
 
@@ -241,7 +241,7 @@ mod tests {
             literal(" "),
             Piece::Field(LogField::Wait),
             literal(" "),
-            Piece::Field(LogField::Identity),
+            Piece::Field(LogField::Reason),
             literal(" "),
             Piece::Field(LogField::Time),
             literal("\n"),
