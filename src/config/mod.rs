@@ -13,6 +13,7 @@ mod doubts;
 mod expand;
 mod fields;
 mod gather;
+mod json_schema;
 mod keys;
 mod keys_later;
 mod listeners;
@@ -45,6 +46,7 @@ mod upstreams;
 mod values;
 mod word;
 
+pub use json_schema::json_schema;
 pub use load::{Loaded, Reading, load, parse_text, read};
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
