@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod files;
 mod grammar;
 mod hostile;
 mod rules;
