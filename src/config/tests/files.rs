@@ -72,6 +72,9 @@ fn included_routes_follow_in_the_order_of_names() {
     assert_eq!(folder.sources(&reading), watched);
     let loaded = reading.result.unwrap();
     assert_eq!(loaded.sources, reading.sources);
+    let third = &loaded.config.routes[2];
+    assert!(third.file.ends_with("more/2.yaml"), "{}", third.file);
+    assert_eq!(third.line, 2);
     let limits = loaded.config.routes.iter().map(|route| route.max_body);
     assert!(limits.into_iter().all(|limit| limit == Some(1024)));
 }
