@@ -2,6 +2,7 @@
 
 mod demo;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,19 +30,21 @@ struct Arguments {
 enum Command {
     /// Runs the gateway (the default)
     Run {
-        /// The configuration; a change of it is taken up live
+        /// The configuration: a file, or a directory whose *.yaml are read; a change is taken up live
         #[arg(long, default_value = "gateway.yaml")]
         config: PathBuf,
     },
     /// Tells every problem of a configuration; exits with 0 (fine), 1 (problems) or 2 (cannot be read)
     Check {
-        /// The configuration
+        /// The configuration: a file, or a directory whose *.yaml are read
         #[arg(default_value = "gateway.yaml")]
         file: PathBuf,
         /// For people, on stderr, or for programs, on stdout
         #[arg(long, value_enum, default_value = "text")]
         format: Shape,
     },
+    /// Prints the JSON Schema of the configuration, for editors
+    Schema,
     /// Runs the gateway together with the small services that the example file points to
     Demo {
         /// The configuration; a change of it is taken up live
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command.unwrap_or(run) {
         Command::Run { config } => serve(&config, |_| Ok(())),
         Command::Check { file, format } => check(&file, format),
+        Command::Schema => print_line(&format!("{:#}", config::json_schema()), 0),
         Command::Demo { config } => serve(&config, demo::start),
     }
 }
@@ -122,26 +126,46 @@ fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> Ex
 }
 
 fn check(path: &Path, format: Shape) -> ExitCode {
-    let (problems, code) = match config::load(path, &environment) {
-        Ok(loaded) => (loaded.warnings, ExitCode::SUCCESS),
+    let (problems, pending, code) = match config::load(path, &environment) {
+        Ok(loaded) => {
+            let pending = config::not_yet_in_force(&loaded.config);
+            (loaded.warnings, pending, 0)
+        }
         Err(problems) => {
             let code = if cannot_read(&problems) {
                 CANNOT_READ
             } else {
                 1
             };
-            (problems, ExitCode::from(code))
+            (problems, Vec::new(), code)
         }
     };
     match format {
-        Shape::Text if problems.is_empty() => eprintln!("{}: fine", path.display()),
-        Shape::Text => eprint!("{}", config::render(&problems)),
+        Shape::Text => {
+            let mut report = config::render(&problems);
+            for default in pending {
+                report.push_str(&format!("note: not yet in force: {default}\n"));
+            }
+            if problems.is_empty() {
+                report.push_str(&format!("{}: fine\n", path.display()));
+            }
+            eprint!("{report}");
+            ExitCode::from(code)
+        }
         Shape::Json => {
             let list: Vec<serde_json::Value> = problems.iter().map(Problem::to_json).collect();
-            println!("{}", serde_json::json!({ "problems": list }));
+            let report = serde_json::json!({ "problems": list, "not_yet_in_force": pending });
+            print_line(&report.to_string(), code)
         }
     }
-    code
+}
+
+/// Writes to stdout; a reader that closed it early, as `head` does, is no panic.
+fn print_line(text: &str, code: u8) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::from(code),
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// A problem without a line is one of the file as a whole.

@@ -50,7 +50,8 @@ pub(super) fn check(node: &Node, shape: &'static Shape, report: &mut Report) {
         },
         Shape::Many(of) | Shape::OneOrMore(of) => match &node.kind {
             Kind::List(items) => check_items(node.span, items, shape, of, report),
-            Kind::Scalar(_) | Kind::Map(_) => check(node, of, report),
+            Kind::Scalar(_) | Kind::Map(_) if fits_kind(of, node) => check(node, of, report),
+            Kind::Scalar(_) | Kind::Map(_) => report.error(node.span, wrong_kind(node, shape)),
         },
         Shape::Table(keys) => match node.map() {
             Some(entries) => check_entries(node.span, entries.iter(), keys, report),
@@ -227,6 +228,7 @@ fn fits_kind(shape: &Shape, node: &Node) -> bool {
         | Shape::AnyFields(_)
         | Shape::Map(_) => is_map,
         Shape::List(_) | Shape::Filled(_) => is_list,
+        Shape::AnyOf(all) => all.iter().any(|shape| fits_kind(shape, node)),
         _ => !is_map && !is_list,
     }
 }

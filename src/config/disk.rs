@@ -27,7 +27,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 
 /// The same of a regular file only: opening a pipe could wait forever.
 pub(super) fn read_regular(path: &Path) -> Result<Vec<u8>, Fault> {
-    if !fs::metadata(path).map_err(cannot)?.is_file() {
+    let meta = fs::metadata(path).map_err(cannot)?;
+    if meta.is_dir() {
+        return Err(Fault::new("is a directory", "such as `routes.d/*.yaml`"));
+    }
+    if !meta.is_file() {
         return Err(Fault::bare("is not a regular file"));
     }
     read(path)

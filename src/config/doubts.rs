@@ -1,4 +1,4 @@
-//! What is allowed and yet hardly meant: caps so small that a worker gets nothing of them.
+//! What is allowed and yet hardly meant: caps smaller than the number of workers.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -18,7 +18,13 @@ pub(super) fn warn_of_small_caps(
     let workers = workers.map_or(1, NonZeroUsize::get);
     for listener in root.node("listeners").map(Node::items).unwrap_or_default() {
         let fields = Fields::new(Some(listener), keys::LISTENER);
-        warn(&fields.section("limits"), "connections", workers, report);
+        warn(
+            &fields.section("limits"),
+            "connections",
+            "with fewer connections than workers, some workers have nothing to do",
+            workers,
+            report,
+        );
     }
     let upstreams = root.node("upstreams").and_then(Node::map);
     for (_, upstream) in upstreams.unwrap_or_default() {
@@ -26,18 +32,18 @@ pub(super) fn warn_of_small_caps(
         warn(
             &fields.section("pool"),
             "max_idle_per_endpoint",
+            "each worker keeps at least 4, so more are kept than this says",
             workers,
             report,
         );
     }
 }
 
-fn warn(fields: &Fields<'_>, name: &str, workers: usize, report: &mut Report) {
+fn warn(fields: &Fields<'_>, name: &str, help: &str, workers: usize, report: &mut Report) {
     // Only what is written: every default is large enough.
     let written = fields.node(name).and_then(|_| fields.number(name));
     if written.is_some_and(|cap| cap < workers as u64) {
         let message = format!("`{name}` is below the number of workers, which is {workers}");
-        let help = "it is divided over the workers, so some of them get none";
         report.warn(fields.span(name), Fault::new(message, help));
     }
 }

@@ -293,10 +293,11 @@ impl<'a> Gatherer<'a> {
             .into_iter()
             .filter(|(key, _)| !key.text.starts_with("x-"))
         {
-            if !is_allowed(&key.text) && keys::ROOT.iter().any(|known| known.name == key.text) {
-                self.report.error(key.span, not_included(&key.text));
-            } else {
+            if is_allowed(&key.text) {
                 join_entry(ours, key, value, &mut self.report);
+            } else {
+                let fault = not_included(&key.text, &mut self.report);
+                self.report.error(key.span, fault);
             }
         }
     }
@@ -312,12 +313,21 @@ fn first_place(file: usize) -> Span {
     }
 }
 
-fn not_included(key: &str) -> Fault {
-    let allowed = INCLUDED.iter().map(|key| quote(key));
-    Fault::new(
-        format!("{} cannot be set in an included file", quote(key)),
-        format!("allowed: {}", join(allowed, "and")),
-    )
+fn not_included(key: &str, report: &mut Report) -> Fault {
+    let shown = quote(key);
+    let message = if keys::ROOT.iter().any(|known| known.name == key) {
+        format!("{shown} cannot be set in an included file")
+    } else {
+        format!("unknown key {shown}")
+    };
+    let help = match report.nearest(key, INCLUDED.into_iter()) {
+        Some(near) => format!("did you mean {}?", quote(near)),
+        None => {
+            let allowed = INCLUDED.iter().map(|key| quote(key));
+            format!("allowed: {}", join(allowed, "and"))
+        }
+    };
+    Fault::new(message, help)
 }
 
 fn join_entry(

@@ -13,6 +13,7 @@ mod doubts;
 mod expand;
 mod fields;
 mod gather;
+mod json_schema;
 mod keys;
 mod keys_later;
 mod listeners;
@@ -45,12 +46,14 @@ mod upstreams;
 mod values;
 mod word;
 
+pub use json_schema::json_schema;
 pub use load::{Loaded, Reading, load, parse_text, read};
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::route::ValueMatch;
@@ -214,6 +217,8 @@ pub struct PoolPolicy {
 pub struct Route {
     /// `name`, or made from host, path, method and a hash of the match. Unique.
     pub name: String,
+    /// The file that it is written in, as the caller named that or its directory.
+    pub file: Arc<str>,
     /// Line of the file where the route begins, from 1.
     pub line: usize,
     /// Indices into [`Config::listeners`]; empty = all.

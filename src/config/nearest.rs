@@ -1,6 +1,7 @@
 //! "Did you mean …?": the candidate with the fewest slips of the finger.
 
 /// The nearest of `candidates`, if it is near enough to be meant: at most one slip in three characters.
+/// Of two that are as near it is the first in the alphabet, whatever the order of the candidates.
 /// Cost: `word.len()` × `candidate.len()` for each candidate of similar length.
 pub(super) fn nearest<'a>(
     word: &str,
@@ -18,7 +19,7 @@ pub(super) fn nearest<'a>(
             continue;
         }
         let slips = slips(&word, candidate);
-        if slips <= allowed && slips < length && best.is_none_or(|(fewest, _)| slips < fewest) {
+        if slips <= allowed && slips < length && best.is_none_or(|best| (slips, candidate) < best) {
             best = Some((slips, candidate));
         }
     }

@@ -12,13 +12,13 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// Whether a text is a regular expression, alone and around a whole value.
 pub(super) fn check(text: &str) -> Result<(), Fault> {
-    compile(text)?;
-    compile(&format!("^(?:{text})$")).map(drop)
+    regex_syntax::parse(text).map_err(|error| invalid(text, &error.to_string()))?;
+    compile(text, &format!("^(?:{text})$")).map(drop)
 }
 
 /// Whether each group that a replacement names is one of the pattern. A pattern that is none was reported.
 pub(super) fn check_replacement(pattern: &str, replacement: &str) -> Result<(), Fault> {
-    let Ok(pattern) = compile(pattern) else {
+    let Ok(pattern) = compile(pattern, pattern) else {
         return Ok(());
     };
     for group in groups(replacement) {
@@ -36,8 +36,10 @@ pub(super) fn check_replacement(pattern: &str, replacement: &str) -> Result<(), 
     Ok(())
 }
 
-fn compile(text: &str) -> Result<Regex, Fault> {
-    RegexBuilder::new(text)
+/// `text` is what is written, `whole` what is compiled.
+fn compile(text: &str, whole: &str) -> Result<Regex, Fault> {
+    let mut builder = RegexBuilder::new(whole);
+    builder
         .size_limit(MOST_BYTES)
         .build()
         .map_err(|error| match error {
@@ -45,14 +47,17 @@ fn compile(text: &str) -> Result<Regex, Fault> {
                 format!("the regular expression {} is too large", quote(text)),
                 "compiled it has more than 1 MiB: repeat less",
             ),
-            error => {
-                let told = error.to_string();
-                // The last line says what is wrong; those before it draw the pattern.
-                let why = told.lines().last().unwrap_or_default();
-                let why = why.trim_start_matches("error: ");
-                Fault::new(format!("{} is not a regular expression", quote(text)), why)
-            }
+            error => invalid(text, &error.to_string()),
         })
+}
+
+/// The last line of what the parser tells says what is wrong; those before it draw the pattern.
+fn invalid(text: &str, told: &str) -> Fault {
+    let why = told.lines().last().unwrap_or_default();
+    Fault::new(
+        format!("{} is not a regular expression", quote(text)),
+        why.trim_start_matches("error: "),
+    )
 }
 
 /// The names after each `$`, as the replacement will read them: `$name`, or `${name}` with anything within.

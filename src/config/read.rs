@@ -316,8 +316,12 @@ fn syntax_fault(file: usize, text: &str, error: &ScanError) -> (Span, Fault) {
         .lines()
         .nth(marker.line().saturating_sub(1))
         .unwrap_or_default();
-    let help = if line.contains("${") {
+    let help = if error.info().contains("unknown anchor") {
+        Some("`*name` repeats a value that `&name` marks before it, in the same file".into())
+    } else if line.contains("${") {
         Some("inside of `{ }` and `[ ]` a `${…}` needs quotes: `\"${NAME}\"`".into())
+    } else if error.info().contains("while parsing a flow") {
+        Some("inside of `{ }` and `[ ]` a text with any of `[]{},` needs quotes".into())
     } else if line.contains('\t') {
         Some("YAML is indented with spaces, not with tabs".into())
     } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::nearest::nearest;
 use super::node::Span;
@@ -70,6 +71,12 @@ impl Report {
     pub(super) fn open(&mut self, name: &str, text: &str) -> usize {
         self.files.push(Source::new(name, text));
         self.files.len() - 1
+    }
+
+    /// The name of a file.
+    pub(super) fn name(&self, file: usize) -> Arc<str> {
+        let source = self.files.get(file);
+        source.map_or_else(|| "".into(), |source| Arc::clone(&source.name))
     }
 
     /// The text of a file.
@@ -156,7 +163,7 @@ impl Report {
         let (source_line, caret) = source.show(span.line, span.column);
         let rest = source_line.chars().count().saturating_sub(caret).max(1);
         let problem = Problem {
-            file: source.name.clone(),
+            file: source.name.to_string(),
             line: span.line,
             column: span.column,
             source_line,

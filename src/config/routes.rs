@@ -59,6 +59,7 @@ impl Parser<'_, '_> {
         self.warn_of_idle_keys(&fields, node.span);
         Some(Route {
             name,
+            file: self.report.name(node.span.file),
             line: node.span.line,
             listeners,
             matches: matches.into_iter().map(|(one, _)| one).collect(),

@@ -180,7 +180,8 @@ impl Shape {
             Shape::Size(..) => "a size such as `16KiB`".into(),
             Shape::Rate => "a rate such as `100/s`".into(),
             Shape::Percent => "a percentage such as `20%`".into(),
-            Shape::Text | Shape::Secret | Shape::Body | Shape::HeaderValue => "a text".into(),
+            Shape::Text | Shape::Secret | Shape::Body => "a text".into(),
+            Shape::HeaderValue => "one line of visible ASCII characters".into(),
             Shape::Authority => {
                 "a host such as `example.com` or `example.com:8080`, or `upstream`".into()
             }
@@ -201,8 +202,10 @@ impl Shape {
             Shape::OrOff(of) => format!("{}, or `off`", of.noun()),
             Shape::List(_) | Shape::Filled(_) => "a list".into(),
             Shape::Many(of) | Shape::OneOrMore(of) => format!("{}, or a list of such", of.noun()),
-            Shape::Table(_) | Shape::Names(_) => "a map".into(),
-            Shape::Fields(_) | Shape::AnyFields(_) | Shape::Map(_) => "a map".into(),
+            Shape::Table(keys) => name_table(keys),
+            Shape::Names(_) => "a map from names".into(),
+            Shape::Fields(_) | Shape::AnyFields(_) => "a map from names of headers".into(),
+            Shape::Map(_) => "a map".into(),
             Shape::AnyOf(all) => join(
                 all.iter()
                     .filter(|shape| !matches!(shape, Shape::Later(..)))
@@ -212,6 +215,21 @@ impl Shape {
             Shape::Later(word, _) => (*word).into(),
         }
     }
+}
+
+/// A small table names all of its keys, a larger one those that are needed.
+fn name_table(keys: &[Key]) -> String {
+    let now = keys.iter().filter(|key| key.stage == Stage::Now);
+    let shown: Vec<&Key> = if now.clone().count() <= 4 {
+        now.collect()
+    } else {
+        now.filter(|key| key.preset == Preset::Required).collect()
+    };
+    if shown.is_empty() {
+        return "a map".into();
+    }
+    let names = join(shown.iter().map(|key| quote(key.name)), "and");
+    format!("a map with {names}")
 }
 
 /// `a`, `b` or `c`.
@@ -283,6 +301,7 @@ fn add_wrapper(shape: &Shape, mut fault: Fault) -> Fault {
         "`auto` is allowed too"
     };
     fault.help = Some(match fault.help {
+        Some(help) if help.ends_with('?') => format!("{help} {word}"),
         Some(help) => format!("{help}; {word}"),
         None => word.into(),
     });

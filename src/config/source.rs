@@ -1,6 +1,7 @@
 //! The text of one file, line by line, as reports may show it: without secrets and control characters.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::schema;
 
@@ -8,7 +9,7 @@ use super::schema;
 #[derive(Debug)]
 pub(super) struct Source {
     /// The file, as it is named to people.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     text: Rc<str>,
     /// Start and end of each line, split as YAML does: at CR LF, LF or CR.
     lines: Vec<(usize, usize)>,

@@ -75,7 +75,7 @@ pub(super) fn plain_host(text: &str) -> Result<String, Fault> {
 /// A host that an upstream sees, perhaps with a port, in lower case. Not for `upstream`, which is a word of its own.
 pub(super) fn authority(text: &str) -> Result<String, Fault> {
     let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        Some((name, port)) if !port.contains([']', '/']) => (name, Some(port)),
         _ => (text, None),
     };
     let Some(port) = port else {
@@ -220,7 +220,7 @@ pub(super) fn header_value(text: &str) -> Result<HeaderValue, Fault> {
 /// A bearer token (RFC 6750, section 2.1 asks for less). The faults never show it.
 pub(super) fn check_token(text: &str) -> Result<(), Fault> {
     if text.is_empty() {
-        return Err(Fault::new("the token is empty", "`off` switches it off"));
+        return Err(Fault::bare("the token is empty"));
     }
     if text.chars().all(|c| c.is_ascii_graphic()) {
         return Ok(());

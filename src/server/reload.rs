@@ -242,19 +242,19 @@ impl Reloader {
         // Only what changed before this moment is about to be read; later changes announce themselves anew.
         while source.changes.try_recv().is_ok() {}
         let (path, env) = (source.path.clone(), source.env);
-        let reading = tokio::task::spawn_blocking(move || config::load(&path, &env));
-        let result = reading.await.unwrap_or_else(|error| {
-            let file = source.path.display().to_string();
-            Err(vec![Problem::of_file(
-                &file,
-                format!("reading it failed: {error}"),
-                None,
-            )])
-        });
-        if let Ok(loaded) = &result {
-            source.watch.set_paths(loaded.sources.clone());
-        }
-        Some(result)
+        let reading = tokio::task::spawn_blocking(move || config::read(&path, &env));
+        Some(match reading.await {
+            Ok(reading) => {
+                // Also of a bad configuration: what mends it may be a file that no good one ever had.
+                source.watch.set_paths(reading.sources);
+                reading.result
+            }
+            Err(error) => {
+                let file = source.path.display().to_string();
+                let message = format!("reading it failed: {error}");
+                Err(vec![Problem::of_file(&file, message, None)])
+            }
+        })
     }
 
     fn take_up(&mut self, config: Config, log: &Writer) -> Outcome {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod files;
 mod grammar;
 mod hostile;
 mod rules;
@@ -99,6 +100,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             response_headers: FieldChanges::default(),
             mirrors: Vec::new(),
             name: config.routes[0].name.clone(),
+            file: "gateway.yaml".into(),
             line: 5,
             matches: vec![Match::default()],
             action: Action::Upstream(0),

@@ -14,6 +14,7 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
     // Taken apart, so that what is new in a file is not forgotten here.
     let Route {
         name,
+        file: _,
         line: _,
         listeners: _,
         matches,
