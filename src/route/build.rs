@@ -10,7 +10,7 @@ use super::conditions::{Conditions, Expressions, express};
 use super::host::Hosts;
 use super::method::Methods;
 use super::path::{self, Paths};
-use super::regexes::Regexes;
+use super::regexes::{Entry, Regexes};
 use super::trie::{NOWHERE, index};
 use super::{Candidate, PathPattern, Pattern, Place, Table};
 
@@ -123,10 +123,11 @@ impl<T> Draft<T> {
         }
         let root = self.table.paths.plant(numbered.into_iter());
         regexes.sort_unstable();
-        let regexes = regexes
-            .into_iter()
-            .map(|(_, text, place)| (express(text, &mut self.expressions), place));
-        self.table.regexes.add(root, regexes.collect());
+        let entries = regexes.into_iter().map(|(_, text, place)| Entry {
+            whole: express(text, &mut self.expressions),
+            place,
+        });
+        self.table.regexes.add(root, entries.collect());
         root
     }
 

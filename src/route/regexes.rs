@@ -8,30 +8,39 @@ use super::whole::Whole;
 #[derive(Debug, Default)]
 pub(super) struct Regexes {
     /// By root, from the lowest.
-    of_roots: Vec<(u32, Vec<(Arc<Whole>, u32)>)>,
+    hosts: Vec<(u32, Vec<Entry>)>,
+}
+
+/// An expression and its place.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Shared by all hosts that it is written for.
+    pub(super) whole: Arc<Whole>,
+    /// A number given by the owner.
+    pub(super) place: u32,
 }
 
 impl Regexes {
-    /// Adds those of one root, in the order of the file, with their places. Roots come from the lowest.
-    pub(super) fn add(&mut self, root: u32, regexes: Vec<(Arc<Whole>, u32)>) {
-        if !regexes.is_empty() {
-            self.of_roots.push((root, regexes));
+    /// Adds those of one root, in the order of the file. Roots come from the lowest.
+    pub(super) fn add(&mut self, root: u32, entries: Vec<Entry>) {
+        if !entries.is_empty() {
+            self.hosts.push((root, entries));
         }
     }
 
     /// Is there none at all?
     pub(super) fn is_empty(&self) -> bool {
-        self.of_roots.is_empty()
+        self.hosts.is_empty()
     }
 
     /// The places under `root` that `path` matches.
     pub(super) fn find(&self, root: u32, path: &str) -> impl Iterator<Item = u32> {
-        let at = self.of_roots.binary_search_by_key(&root, |(root, _)| *root);
-        let found = at.ok().and_then(|at| self.of_roots.get(at));
-        let regexes = found.map_or(&[][..], |(_, regexes)| regexes);
-        regexes
+        let at = self.hosts.binary_search_by_key(&root, |(root, _)| *root);
+        let host = at.ok().and_then(|at| self.hosts.get(at));
+        let entries = host.map_or(&[][..], |(_, entries)| entries);
+        entries
             .iter()
-            .filter(|(whole, _)| whole.accepts(path.as_bytes()))
-            .map(|(_, place)| *place)
+            .filter(|entry| entry.whole.accepts(path.as_bytes()))
+            .map(|entry| entry.place)
     }
 }
