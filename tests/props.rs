@@ -4,35 +4,70 @@
 mod table {
     //! `route::Table` answers what a linear matcher over the rules would.
 
-    use http::Method;
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use http::{HeaderMap, HeaderName, HeaderValue, Method};
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;
-    use tidegate::route::{Found, PathPattern, Pattern, Table};
+    use regex::Regex;
+    use tidegate::route::{Asked, Found, PathPattern, Pattern, Table, ValueMatch};
+
+    /// A request whose fields and parameters are not yet spelled.
+    #[derive(Clone, Debug)]
+    struct Request {
+        listener: u16,
+        host: String,
+        path: String,
+        method: Method,
+        fields: Vec<(HeaderName, &'static str)>,
+        /// `None` for a parameter without `=`.
+        query: Option<Vec<(&'static str, Option<&'static str>)>>,
+        /// Is every byte of the query escaped?
+        escaped: bool,
+    }
 
     /// The rules of the contract, said as plainly as possible.
-    fn find_linearly(
-        rules: &[Pattern],
-        host: &str,
-        path: &str,
-        method: &Method,
-    ) -> Result<usize, Vec<Method>> {
-        let host = host.to_ascii_lowercase();
-        let hosts = rules.iter().filter_map(|rule| host_rank(rule, &host));
+    fn find_linearly(rules: &[Pattern], request: &Request) -> Result<usize, Vec<Method>> {
+        let host = request.host.to_ascii_lowercase();
+        let served: Vec<(usize, &Pattern)> = rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| {
+                rule.listeners.is_empty() || rule.listeners.contains(&request.listener)
+            })
+            .collect();
+        let hosts = served
+            .iter()
+            .flat_map(|(_, rule)| every_host_rank(rule, &host));
         let Some(chosen) = hosts.max() else {
             return Err(Vec::new());
         };
-        let fitting: Vec<(usize, &Pattern, usize)> = rules
-            .iter()
-            .enumerate()
+        let of_host: Vec<(usize, &Pattern)> = served
+            .into_iter()
             .filter(|(_, rule)| every_host_rank(rule, &host).contains(&chosen))
-            .filter_map(|(number, rule)| Some((number, rule, path_rank(&rule.path, path)?)))
+            .collect();
+        let fitting: Vec<(usize, &Pattern, (u8, isize))> = of_host
+            .iter()
+            .filter(|(_, rule)| conditions_hold(rule, request))
+            .filter_map(|(number, rule)| {
+                Some((
+                    *number,
+                    *rule,
+                    path_rank(&rule.path, &request.path, &of_host)?,
+                ))
+            })
             .collect();
         fitting
             .iter()
-            .filter(|(_, rule, _)| rule.methods.is_empty() || rule.methods.contains(method))
+            .filter(|(_, rule, _)| {
+                rule.methods.is_empty() || rule.methods.contains(&request.method)
+            })
             .max_by_key(|(number, rule, rank)| {
-                (*rank, !rule.methods.is_empty(), std::cmp::Reverse(*number))
+                let asked = (rule.headers.len(), rule.query.len());
+                let in_file = std::cmp::Reverse(*number);
+                (*rank, !rule.methods.is_empty(), asked, in_file)
             })
             .map(|(number, ..)| *number)
             .ok_or_else(|| sorted(fitting.iter().flat_map(|(_, rule, _)| rule.methods.clone())))
@@ -52,18 +87,58 @@ mod table {
         }
     }
 
-    fn host_rank(rule: &Pattern, host: &str) -> Option<usize> {
-        every_host_rank(rule, host).into_iter().max()
-    }
-
-    fn path_rank(pattern: &PathPattern, path: &str) -> Option<usize> {
+    /// Equal expressions are one path, which stands where the first of them stands.
+    fn path_rank(
+        pattern: &PathPattern,
+        path: &str,
+        of_host: &[(usize, &Pattern)],
+    ) -> Option<(u8, isize)> {
         match pattern {
-            PathPattern::Exact(exact) => (exact == path).then_some(usize::MAX),
+            PathPattern::Exact(exact) => (exact == path).then_some((2, 0)),
+            PathPattern::Regex(regex) => {
+                let first = of_host.iter().position(|(_, rule)| rule.path == *pattern)?;
+                is_whole(regex, path).then_some((1, -isize::try_from(first).unwrap()))
+            }
             PathPattern::Prefix(prefix) => {
                 let prefix = prefix.trim_end_matches('/');
-                (path == prefix || path.starts_with(&format!("{prefix}/"))).then_some(prefix.len())
+                let fits = path == prefix || path.starts_with(&format!("{prefix}/"));
+                fits.then_some((0, isize::try_from(prefix.len()).unwrap()))
             }
         }
+    }
+
+    fn conditions_hold(rule: &Pattern, request: &Request) -> bool {
+        let field = |name: &HeaderName| {
+            let lines = request.fields.iter().filter(|(other, _)| other == name);
+            let lines: Vec<&str> = lines.map(|(_, value)| *value).collect();
+            (!lines.is_empty()).then(|| lines.join(","))
+        };
+        let parameter = |name: &String| {
+            let mut pairs = request.query.iter().flatten();
+            let (_, value) = pairs.find(|(other, _)| other == name)?;
+            Some(value.unwrap_or_default().to_owned())
+        };
+        let headers = rule.headers.iter();
+        let query = rule.query.iter();
+        headers.map(|(name, test)| (field(name), test)).all(holds)
+            && query.map(|(name, test)| (parameter(name), test)).all(holds)
+    }
+
+    fn holds((value, test): (Option<String>, &ValueMatch)) -> bool {
+        match test {
+            ValueMatch::Exact(wanted) => value.as_ref() == Some(wanted),
+            ValueMatch::Regex(regex) => value.is_some_and(|value| is_whole(regex, &value)),
+            ValueMatch::Present(wanted) => value.is_some() == *wanted,
+        }
+    }
+
+    fn is_whole(expression: &str, text: &str) -> bool {
+        static KNOWN: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap();
+        let whole = known
+            .entry(expression.to_owned())
+            .or_insert_with(|| Regex::new(&format!(r"\A({expression})\z")).unwrap());
+        whole.is_match(text)
     }
 
     fn sorted(methods: impl Iterator<Item = Method>) -> Vec<Method> {
@@ -94,29 +169,114 @@ mod table {
         select(vec!["GET", "HEAD", "POST", "PURGE", "LINK"]).prop_map(|word| word.parse().unwrap())
     }
 
-    fn pattern() -> impl Strategy<Value = Pattern> {
-        let path = prop_oneof![
-            path().prop_map(PathPattern::Exact),
-            path().prop_map(PathPattern::Prefix)
+    /// A few expressions many times, and pieces put together as nobody would.
+    fn expression() -> impl Strategy<Value = String> {
+        let pieces = vec![
+            "/", "/a", "/ab?", "b", "|", "a*", "(a|/b)", "[ab-]+", ".", "(?i:/A)", "/{0,2}", "^",
+            "$",
         ];
-        (vec(host_pattern(), 0..3), path, vec(method(), 0..3)).prop_map(|(hosts, path, methods)| {
-            Pattern {
-                hosts,
-                path,
-                methods,
-            }
-        })
+        prop_oneof![
+            select(vec!["/a.*", "/[ab]+", "/a/b|/b", ".*b", "/(a|b|ab)(/.*)?"])
+                .prop_map(str::to_owned),
+            vec(select(pieces), 1..5).prop_map(|pieces| pieces.concat()),
+        ]
     }
 
-    fn request() -> impl Strategy<Value = (String, String, Method)> {
-        let host = (name(), any::<bool>()).prop_map(|(name, shout)| {
-            if shout {
-                name.to_ascii_uppercase()
-            } else {
-                name
-            }
-        });
-        (host, path(), method())
+    const VALUES: [&str; 7] = ["", "1", "11", "a,b", "a", "b", "1+1"];
+
+    fn test() -> impl Strategy<Value = ValueMatch> {
+        prop_oneof![
+            3 => select(VALUES.to_vec()).prop_map(|value| ValueMatch::Exact(value.to_owned())),
+            1 => select(vec!["1+", "a|b", ".*,.*", ""]).prop_map(|text| ValueMatch::Regex(text.to_owned())),
+            1 => any::<bool>().prop_map(ValueMatch::Present),
+        ]
+    }
+
+    fn field() -> impl Strategy<Value = HeaderName> {
+        select(vec!["accept", "x-a", "x-b"]).prop_map(HeaderName::from_static)
+    }
+
+    fn parameter() -> impl Strategy<Value = &'static str> {
+        select(vec!["a", "A", "b&", "="])
+    }
+
+    prop_compose! {
+        fn pattern()(
+            listeners in prop_oneof![3 => Just(Vec::new()), 1 => vec(0_u16..4, 1..3)],
+            hosts in vec(host_pattern(), 0..3),
+            path in prop_oneof![
+                path().prop_map(PathPattern::Exact),
+                path().prop_map(PathPattern::Prefix),
+                expression()
+                    .prop_filter("an expression", |text| Regex::new(text).is_ok())
+                    .prop_map(PathPattern::Regex),
+            ],
+            methods in vec(method(), 0..3),
+            headers in prop_oneof![2 => Just(Vec::new()), 1 => vec((field(), test()), 1..3)],
+            query in prop_oneof![
+                2 => Just(Vec::new()),
+                1 => vec((parameter().prop_map(str::to_owned), test()), 1..3),
+            ],
+        ) -> Pattern {
+            Pattern { listeners, hosts, path, methods, headers, query }
+        }
+    }
+
+    prop_compose! {
+        fn request()(
+            listener in 0_u16..5,
+            host in name(),
+            shout in any::<bool>(),
+            path in path(),
+            method in method(),
+            fields in vec((field(), select(VALUES.to_vec())), 0..4),
+            query in proptest::option::of(
+                vec((parameter(), proptest::option::of(select(VALUES.to_vec()))), 0..4)
+            ),
+            escaped in any::<bool>(),
+        ) -> Request {
+            let host = if shout { host.to_ascii_uppercase() } else { host };
+            Request { listener, host, path, method, fields, query, escaped }
+        }
+    }
+
+    /// The query as a client may write it.
+    fn written(request: &Request) -> Option<String> {
+        let escape = |text: &str| -> String {
+            let byte = |byte: u8| match byte {
+                b'&' | b'=' => format!("%{byte:02x}"),
+                _ if request.escaped => format!("%{byte:02X}"),
+                _ => char::from(byte).to_string(),
+            };
+            text.bytes().map(byte).collect()
+        };
+        let pair = |(name, value): &(&str, Option<&str>)| match value {
+            Some(value) => format!("{}={}", escape(name), escape(value)),
+            None => escape(name),
+        };
+        let pairs: Vec<String> = request.query.as_ref()?.iter().map(pair).collect();
+        Some(pairs.join("&"))
+    }
+
+    fn find(table: &Table<usize>, request: &Request) -> Result<usize, Vec<Method>> {
+        let query = written(request);
+        let fields = request.fields.iter();
+        let headers: HeaderMap = fields
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect();
+        let asked = Asked {
+            listener: request.listener,
+            host: request.host.as_bytes(),
+            path: &request.path,
+            query: query.as_deref(),
+            method: &request.method,
+            headers: &headers,
+        };
+        match table.find(&asked) {
+            Found::Match(&number) => Ok(number),
+            Found::MethodNotAllowed(allowed) => Err(sorted(allowed.iter().cloned())),
+            Found::None => Err(Vec::new()),
+        }
     }
 
     proptest! {
@@ -128,14 +288,9 @@ mod table {
             requests in vec(request(), 1..20),
         ) {
             let table = Table::new(rules.iter().cloned().enumerate().map(|(number, rule)| (rule, number)));
-            for (host, path, method) in requests {
-                let found = match table.find(host.as_bytes(), &path, &method) {
-                    Found::Match(&number) => Ok(number),
-                    Found::MethodNotAllowed(allowed) => Err(sorted(allowed.iter().cloned())),
-                    Found::None => Err(Vec::new()),
-                };
-                let expected = find_linearly(&rules, &host, &path, &method);
-                prop_assert_eq!(found, expected, "{} {} {}", method, host, path);
+            for request in requests {
+                let expected = find_linearly(&rules, &request);
+                prop_assert_eq!(find(&table, &request), expected, "{:?}", request);
             }
         }
     }

@@ -8,7 +8,11 @@ from . import counters
 from .process import Failed
 from .proxies import most_connections
 
-POINTS = (1_000, 3_000, 6_000, 9_000)
+STIRS = 3
+STIR_REQUESTS = 3_000
+"""Allocators give back what they hold only while they work: one more connection keeps them at it before each reading."""
+
+POINTS = (0, 1_000, 3_000, 6_000, 9_000)
 """How many connections are open at each reading; readings beyond what the descriptor limit allows are left out."""
 
 
@@ -34,7 +38,9 @@ def measure(running, scenario, settle_seconds):
                 expected = expected or answer
                 if answer != expected:
                     raise Failed(f"{running.name}, idle: connection {len(sockets)} was answered {answer!r}, the first {expected!r}")
-            time.sleep(settle_seconds)
+            for _ in range(STIRS):
+                time.sleep(settle_seconds)
+                _stir(running.port, request, scenario.answer_bytes)
             readings.append({"connections": point, **counters.read_memory(running.child.pid)})
         closed = _count_closed(sockets)
     except OSError as error:
@@ -44,6 +50,13 @@ def measure(running, scenario, settle_seconds):
             client.close()
     slopes = {f"{kind}_per_connection": _fit([(reading["connections"], reading[kind]) for reading in readings]) for kind in ("rss", "pss")}
     return {"readings": readings, "closed_by_proxy": closed, **slopes}
+
+
+def _stir(port, request, answer_bytes):
+    """Many requests on a connection that is closed again."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        for _ in range(STIR_REQUESTS):
+            _ask(client, request, answer_bytes)
 
 
 def _write_request(port, scenario):

@@ -1,13 +1,15 @@
 //! Holds a tree against the table of keys and reports everything that does not fit.
 
 use super::address::later;
+use super::keys;
 use super::node::{Key as WrittenKey, Kind, Node, Scalar, Span, Style};
 use super::report::{Fault, Report, quote};
 use super::schema::{Key, Preset, Shape, Stage, check_scalar, join};
 use super::word;
 
-/// Checks the whole file.
-pub(super) fn check_root(root: &Node, keys: &'static [Key], report: &mut Report<'_>) {
+/// Checks all that was read; if it `is_whole`, nothing may be missing at the top.
+pub(super) fn check_root(root: &Node, is_whole: bool, report: &mut Report) {
+    let keys = keys::ROOT;
     let Some(entries) = root.map() else {
         let fault = Fault::new(
             format!("the file must be a map, this is {}", root.noun()),
@@ -20,10 +22,14 @@ pub(super) fn check_root(root: &Node, keys: &'static [Key], report: &mut Report<
     let ours = entries
         .iter()
         .filter(|(key, _)| !key.text.starts_with("x-"));
-    check_entries(root.span, ours, keys, report);
+    let written = check_keys(ours, keys, report);
+    if is_whole {
+        refuse_missing(root.span, &written, keys, report);
+    }
 }
 
-fn check(node: &Node, shape: &'static Shape, report: &mut Report<'_>) {
+/// Checks a value.
+pub(super) fn check(node: &Node, shape: &'static Shape, report: &mut Report) {
     if node
         .scalar()
         .is_some_and(|scalar| scalar.style == Style::Broken)
@@ -50,15 +56,17 @@ fn check(node: &Node, shape: &'static Shape, report: &mut Report<'_>) {
             Some(entries) => check_entries(node.span, entries.iter(), keys, report),
             None => report.error(node.span, wrong_kind(node, shape)),
         },
-        Shape::Names(of) | Shape::Fields(of) | Shape::Map(of) => match node.map() {
-            Some(entries) => check_free_entries(entries, shape, of, report),
-            None => report.error(node.span, wrong_kind(node, shape)),
-        },
+        Shape::Names(of) | Shape::Fields(of) | Shape::AnyFields(of) | Shape::Map(of) => {
+            match node.map() {
+                Some(entries) => check_free_entries(entries, shape, of, report),
+                None => report.error(node.span, wrong_kind(node, shape)),
+            }
+        }
         _ => check_leaf(node, shape, report),
     }
 }
 
-fn check_leaf(node: &Node, shape: &'static Shape, report: &mut Report<'_>) {
+fn check_leaf(node: &Node, shape: &'static Shape, report: &mut Report) {
     let fault = match &node.kind {
         Kind::Scalar(scalar) if !scalar.is_null() => check_scalar(shape, scalar)
             .err()
@@ -81,13 +89,7 @@ fn hide(fault: Fault, scalar: &Scalar, shape: &Shape) -> Fault {
     }
 }
 
-fn check_items(
-    span: Span,
-    items: &[Node],
-    shape: &Shape,
-    of: &'static Shape,
-    report: &mut Report<'_>,
-) {
+fn check_items(span: Span, items: &[Node], shape: &Shape, of: &'static Shape, report: &mut Report) {
     if items.is_empty() && matches!(shape, Shape::Filled(_) | Shape::OneOrMore(_)) {
         report.error(
             span,
@@ -103,12 +105,13 @@ fn check_free_entries(
     entries: &[(WrittenKey, Node)],
     shape: &Shape,
     of: &'static Shape,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) {
     for (key, value) in entries {
         let valid = match shape {
             Shape::Names(_) => word::check_name(&key.text),
             Shape::Fields(_) => word::header_name(&key.text).map(drop),
+            Shape::AnyFields(_) => word::field_name(&key.text).map(drop),
             _ => Ok(()),
         };
         if let Err(fault) = valid {
@@ -122,8 +125,18 @@ fn check_entries<'n>(
     span: Span,
     entries: impl Iterator<Item = &'n (WrittenKey, Node)>,
     keys: &'static [Key],
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) {
+    let written = check_keys(entries, keys, report);
+    refuse_missing(span, &written, keys, report);
+}
+
+/// The keys that are written, or were meant.
+fn check_keys<'n>(
+    entries: impl Iterator<Item = &'n (WrittenKey, Node)>,
+    keys: &'static [Key],
+    report: &mut Report,
+) -> Vec<&'static str> {
     let mut written: Vec<&str> = Vec::with_capacity(keys.len());
     for (key, value) in entries {
         match keys.iter().find(|known| known.name == key.text) {
@@ -137,6 +150,10 @@ fn check_entries<'n>(
             None => written.extend(refuse_unknown(key, keys, report)),
         }
     }
+    written
+}
+
+fn refuse_missing(span: Span, written: &[&str], keys: &'static [Key], report: &mut Report) {
     let missing = keys
         .iter()
         .filter(|key| key.preset == Preset::Required && !written.contains(&key.name));
@@ -153,7 +170,7 @@ fn check_entries<'n>(
 fn refuse_unknown(
     key: &WrittenKey,
     keys: &'static [Key],
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<&'static str> {
     let now = || keys.iter().filter(|key| key.stage == Stage::Now);
     let near = report.nearest(&key.text, now().map(|key| key.name));
@@ -204,7 +221,11 @@ fn fits_kind(shape: &Shape, node: &Node) -> bool {
     let is_list = matches!(node.kind, Kind::List(_));
     match shape {
         Shape::Later(_, of) => fits_kind(of, node),
-        Shape::Table(_) | Shape::Names(_) | Shape::Fields(_) | Shape::Map(_) => is_map,
+        Shape::Table(_)
+        | Shape::Names(_)
+        | Shape::Fields(_)
+        | Shape::AnyFields(_)
+        | Shape::Map(_) => is_map,
         Shape::List(_) | Shape::Filled(_) => is_list,
         _ => !is_map && !is_list,
     }

@@ -11,11 +11,11 @@ use super::report::{Fault, Report, quote};
 /// Largest file that `${file:…}` reads, in bytes.
 const MOST_FILE_BYTES: u64 = 64 * 1024;
 
-/// Fills in every `${…}` below `root` but in top-level keys that begin with `x-`; returns the files that were read.
+/// Fills in every `${…}` below `root` but in top-level keys that begin with `x-`; returns the files that it asked for.
 pub(super) fn expand(
     root: &mut Node,
     env: &dyn Fn(&str) -> Option<String>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Vec<PathBuf> {
     let mut expansion = Expansion {
         env,
@@ -37,13 +37,13 @@ pub(super) fn expand(
     expansion.files
 }
 
-struct Expansion<'a, 'r, 's> {
+struct Expansion<'a, 'r> {
     env: &'a dyn Fn(&str) -> Option<String>,
-    report: &'r mut Report<'s>,
+    report: &'r mut Report,
     files: Vec<PathBuf>,
 }
 
-impl Expansion<'_, '_, '_> {
+impl Expansion<'_, '_> {
     fn visit(&mut self, node: &mut Node) {
         match &mut node.kind {
             Kind::List(items) => items.iter_mut().for_each(|item| self.visit(item)),
@@ -145,9 +145,9 @@ impl Expansion<'_, '_, '_> {
             let message = format!("{} is not an absolute path", quote(path));
             return Err(Fault::new(message, "write `${file:/run/secrets/name}`"));
         }
+        self.files.push(PathBuf::from(path));
         let text = read_small(Path::new(path))
             .map_err(|why| Fault::bare(format!("{} {why}", quote(path))))?;
-        self.files.push(PathBuf::from(path));
         // The line end that every editor puts at the end of a file is no part of a secret.
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(text.strip_suffix('\r').unwrap_or(text).into())
@@ -196,7 +196,7 @@ mod tests {
 
     fn expanded(text: &str) -> Result<Node, Vec<String>> {
         let mut report = Report::new("f", text);
-        let mut root = read(text, &mut report).unwrap().unwrap();
+        let mut root = read(0, &mut 0, &mut report).unwrap().unwrap();
         expand(&mut root, &env, &mut report);
         match report.finish() {
             Ok(_) => Ok(root),

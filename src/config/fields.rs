@@ -88,6 +88,12 @@ impl<'a> Fields<'a> {
         self.read(name, scalar::whole)
     }
 
+    /// A percentage, of a million.
+    pub(super) fn share(&self, name: &str) -> Option<u32> {
+        self.read(name, |text| scalar::percent(text).ok())
+            .map(|hundredths| hundredths * 100)
+    }
+
     fn read<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         if self.is_off(name) {
             return None;

@@ -4,9 +4,10 @@
 use super::keys_later::*;
 use super::schema::Preset::{Absent, Derived, Required, Value};
 use super::schema::Shape::{
-    AnyOf, Bind, Body, Bool, Duration, Endpoint, Fields, Filled, HeaderValue, Host, Integer,
-    Later as LaterForm, List, Many, Map, Method, Name, Names, Network, Numbers, OneOrMore, OrAuto,
-    OrOff, Path, Percent, PlainHost, Secret, Size, Table, Text, Words,
+    AnyFields, AnyOf, Authority, Bind, Body, Bool, Duration, Endpoint, FieldName, Fields, Filled,
+    HeaderValue, Host, Integer, Later as LaterForm, List, LogFormat, LogKey, Many, Map, Method,
+    Name, Names, Network, Numbers, OneOrMore, OrAuto, OrOff, Path, Percent, PlainHost, Regex,
+    Secret, Size, Table, Text, Words,
 };
 use super::schema::{Effect::Live, Effect::Restart, Key, Stage::Later, Stage::Now};
 
@@ -27,16 +28,16 @@ pub(super) use tables;
 tables! {
     #[doc = "The file itself."]
     ROOT {
+        "include" OneOrMore(&Text), Absent, Live, Now, "More files with routes and upstreams, such as `routes.d/*.yaml`; beside this file.";
         "listeners" Filled(&Table(LISTENER)), Required, Live, Now, "Where requests come in.";
         "admin" OrOff(&Table(ADMIN)), Absent, Live, Now, "The operator's port: health, metrics, the state of everything.";
         "workers" OrAuto(&Integer(1, 256)), Value("auto"), Restart, Now, "Worker threads; `auto` is one per core that the process may use.";
         "upstreams" Names(&Table(UPSTREAM)), Absent, Live, Now, "Named groups of endpoints that requests are sent to.";
+        "route_defaults" Table(ROUTE), Absent, Live, Now, "Merged under every route, key by key: what a route says itself wins.";
         "routes" List(&Table(ROUTE)), Absent, Live, Now, "Which request goes where; the most specific match wins, then the earlier one.";
         "drain" Table(DRAIN), Absent, Live, Now, "What SIGTERM does.";
         "logging" Table(LOGGING), Absent, Live, Now, "The control log and the access log.";
         "errors" AnyOf(&[Words(&["full", "reason"], &[]), Table(ERRORS)]), Absent, Live, Now, "Answers that the gateway makes itself.";
-        "include" OneOrMore(&Text), Absent, Live, Later, "More files with routes, upstreams, rate_limits and auth.";
-        "route_defaults" Table(ROUTE), Absent, Live, Later, "Merged under every route, key by key.";
         "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Later, "Bounds all limiter state together.";
         "dns" Table(DNS), Absent, Live, Later, "How host names of endpoints are resolved.";
         "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Later, "Named limits, shared by all that name them.";
@@ -221,23 +222,23 @@ tables! {
     #[doc = "One entry of `routes`."]
     ROUTE {
         "name" Name, Derived("made from host, path, method and a hash of the match"), Live, Now, "The route's name in metrics and logs.";
+        "listeners" OneOrMore(&Name), Derived("all"), Live, Now, "The listeners that the route is served on.";
         "match" OneOrMore(&Table(MATCH)), Derived("every request"), Live, Now, "One match, or a list of which any suffices.";
-        "upstream" AnyOf(&[Name, LaterForm("a map of weights in `upstream`", &Names(&Integer(0, 1_000_000)))]), Absent, Live, Now, "Sends the request there; one of upstream, respond, redirect is needed.";
+        "upstream" AnyOf(&[Name, Names(&Integer(0, 1_000_000))]), Absent, Live, Now, "Sends the request there: a name, or names with weights. One of upstream, respond, redirect is needed.";
         "respond" Table(RESPOND), Absent, Live, Now, "Answers with a fixed answer.";
         "redirect" Table(REDIRECT), Absent, Live, Now, "Sends the client elsewhere; what is not said comes from the request.";
+        "rewrite" Table(REWRITE), Absent, Live, Now, "Changes path and host on the way to the upstream.";
+        "request_headers" Table(CHANGES), Absent, Live, Now, "Changes header fields of the request: remove, then set, then add.";
+        "response_headers" Table(CHANGES), Absent, Live, Now, "Changes header fields of the answer: remove, then set, then add.";
         "timeouts" Table(ROUTE_TIMEOUTS), Absent, Live, Now, "Deadlines of this route.";
-        "max_body" OrOff(&Size(0, MANY)), Value("10MiB"), Live, Now, "Size of a request body; 413.";
-        "listeners" Many(&Name), Derived("all"), Live, Later, "The listeners that the route is served on.";
-        "rewrite" Table(REWRITE), Absent, Live, Later, "Changes path and host on the way to the upstream.";
-        "request_headers" Table(EDIT), Absent, Live, Later, "Changes header fields of the request.";
-        "response_headers" Table(EDIT), Absent, Live, Later, "Changes header fields of the answer.";
         "retry" Table(RETRY), Absent, Live, Later, "When a request is tried again.";
         "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits, all of which must admit.";
         "max_in_flight" OrOff(&AnyOf(&[Integer(1, MANY), Table(PER_KEY)])), Value("off"), Live, Later, "Most requests at once; 429 beyond.";
         "auth" List(&Text), Value("[]"), Live, Later, "Providers, any of which suffices.";
         "ip" Table(IP), Absent, Live, Later, "Which clients are let in.";
         "cors" Table(CORS), Absent, Live, Later, "Cross-origin requests of browsers.";
-        "mirror" OneOrMore(&Table(MIRROR)), Absent, Live, Later, "Sends copies elsewhere.";
+        "max_body" OrOff(&Size(0, MANY)), Value("10MiB"), Live, Now, "Size of a request body; 413.";
+        "mirror" OneOrMore(&Table(MIRROR)), Absent, Live, Now, "Sends copies elsewhere; their answers are thrown away.";
         "websocket" OrOff(&Table(WEBSOCKET)), Absent, Live, Later, "Upgrades to WebSocket.";
         "priority" Words(&["critical", "normal", "sheddable"], &[]), Value("normal"), Live, Later, "What is kept under overload.";
         "fault" Table(FAULT), Absent, Live, Later, "Breaks requests on purpose.";
@@ -248,10 +249,38 @@ tables! {
         "hosts" OneOrMore(&Host), Derived("any"), Live, Now, "Names, or `*.example.com`; the port is ignored.";
         "path" Path, Absent, Live, Now, "The whole path.";
         "path_prefix" Path, Value("/"), Live, Now, "Whole segments of its beginning: `/a` matches `/a` and `/a/b`, not `/ab`.";
+        "path_regex" Regex, Absent, Live, Now, "A regular expression that the whole path matches.";
         "methods" OneOrMore(&Method), Derived("any"), Live, Now, "Methods, in upper case.";
-        "path_regex" Text, Absent, Live, Later, "A regular expression for the whole path.";
-        "headers" Map(&Text), Absent, Live, Later, "Header fields.";
-        "query" Map(&Text), Absent, Live, Later, "Query parameters.";
+        "headers" AnyFields(&AnyOf(&[Body, Table(VALUE)])), Absent, Live, Now, "Header fields: an exact value, `{regex: …}` or `{present: true}`.";
+        "query" Map(&AnyOf(&[Body, Table(VALUE)])), Absent, Live, Now, "Query parameters, likewise; the first of a name counts.";
+    }
+    #[doc = "A value of `match.headers` or `match.query`: exactly one of them."]
+    VALUE {
+        "regex" Regex, Absent, Live, Now, "A regular expression that the whole value matches.";
+        "present" Bool, Absent, Live, Now, "Whether it is there at all.";
+    }
+    #[doc = "`routes[].rewrite`."]
+    REWRITE {
+        "path_prefix" Path, Absent, Live, Now, "Takes the place of what the route's own path_prefix matched.";
+        "path" Path, Absent, Live, Now, "The whole new path; the query stays.";
+        "path_regex" Table(REPLACE), Absent, Live, Now, "Replaces what a pattern finds.";
+        "host" Authority, Derived("the client's"), Live, Now, "The Host that the upstream sees; `upstream` is the endpoint's own.";
+    }
+    #[doc = "`routes[].rewrite.path_regex`."]
+    REPLACE {
+        "pattern" Regex, Required, Live, Now, "What is looked for, anywhere in the path.";
+        "replace" Body, Required, Live, Now, "What takes its place; `$1` and `$name` stand for groups.";
+    }
+    #[doc = "`routes[].request_headers` and `routes[].response_headers`, in this order."]
+    CHANGES {
+        "remove" Many(&FieldName), Value("[]"), Live, Now, "Fields that are taken away.";
+        "set" Fields(&HeaderValue), Absent, Live, Now, "Fields that have this value, whatever was there.";
+        "add" Fields(&OneOrMore(&HeaderValue)), Absent, Live, Now, "Fields that are added to those there are.";
+    }
+    #[doc = "`routes[].mirror`, or one entry of it."]
+    MIRROR {
+        "upstream" Name, Required, Live, Now, "Where copies go.";
+        "percent" Percent, Value("100%"), Live, Now, "The share of requests that is copied.";
     }
     #[doc = "`routes[].respond`."]
     RESPOND {
@@ -283,15 +312,13 @@ tables! {
     LOGGING {
         "level" Words(&["error", "warn", "info", "debug", "trace"], &[]), Value("info"), Live, Now, "Of the control log: error, warn, info, debug or trace.";
         "access" OrOff(&Table(ACCESS)), Absent, Live, Now, "One line for each request.";
-        "target" Map(&Text), Absent, Live, Later, "Levels of single parts.";
     }
     #[doc = "`logging.access`."]
     ACCESS {
-        "format" Words(&["json"], &["text", "combined"]), Value("json"), Live, Now, "How a line looks.";
+        "format" LogFormat, Value("json"), Live, Now, "`json`, or a text such as `{method} {path} {status}`.";
         "path" Text, Value("stdout"), Live, Now, "`stdout`, or a file that is appended to.";
-        "sample" Percent, Value("100%"), Live, Later, "The share of requests that is logged.";
-        "fields" List(&Text), Derived("all"), Live, Later, "Which keys a line has.";
-        "target" Text, Absent, Live, Later, "Where lines go.";
+        "sample" Percent, Value("100%"), Live, Now, "The share of requests that is logged; failed ones always are.";
+        "fields" Filled(&LogKey), Derived("all"), Live, Now, "Which keys a line of JSON has, in this order.";
     }
     #[doc = "`errors` as a map."]
     ERRORS {

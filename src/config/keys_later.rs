@@ -3,9 +3,8 @@
 use super::keys::tables;
 use super::schema::Preset::{Absent, Derived, Required, Value};
 use super::schema::Shape::{
-    AnyOf, Bind, Body, Bool, Duration, Fields, Filled, HeaderValue, Integer, List, Many, Map,
-    Method, Name, Network, OneOrMore, OrOff, Path, Percent, PlainHost, Rate, Secret, Size, Table,
-    Text, Words,
+    AnyOf, Bind, Bool, Duration, Filled, Integer, List, Many, Map, Method, Name, Network,
+    OneOrMore, OrOff, Percent, Rate, Secret, Size, Table, Text, Words,
 };
 use super::schema::{Effect::Live, Key, Stage::Later};
 
@@ -89,24 +88,6 @@ tables! {
         "copy_headers" List(&Text), Value("[]"), Live, Later, "Fields of its answer that the upstream sees.";
         "on_failure" Words(&["deny", "allow"], &[]), Value("deny"), Live, Later, "What holds while it is away.";
     }
-    #[doc = "`routes[].rewrite`."]
-    REWRITE {
-        "path_prefix" Path, Absent, Live, Later, "Takes the place of the prefix that matched.";
-        "path" Path, Absent, Live, Later, "The whole new path.";
-        "path_regex" Table(REPLACE), Absent, Live, Later, "Replaces what a pattern finds.";
-        "host" PlainHost, Derived("the client's"), Live, Later, "The Host that the upstream sees.";
-    }
-    #[doc = "`routes[].rewrite.path_regex`."]
-    REPLACE {
-        "pattern" Text, Required, Live, Later, "What is looked for.";
-        "replace" Body, Required, Live, Later, "What takes its place.";
-    }
-    #[doc = "`routes[].request_headers` and `routes[].response_headers`, in this order."]
-    EDIT {
-        "remove" List(&Text), Value("[]"), Live, Later, "Fields that are taken away.";
-        "set" Fields(&HeaderValue), Absent, Live, Later, "Fields that replace others.";
-        "add" Fields(&HeaderValue), Absent, Live, Later, "Fields that are added.";
-    }
     #[doc = "`routes[].retry`."]
     RETRY {
         "attempts" Integer(0, 100), Value("1"), Live, Later, "Tries after the first.";
@@ -137,11 +118,6 @@ tables! {
         "expose" List(&Text), Absent, Live, Later, "Fields that they may read.";
         "credentials" Bool, Value("false"), Live, Later, "Whether cookies are sent.";
         "max_age" Duration(0), Absent, Live, Later, "How long the answer holds.";
-    }
-    #[doc = "`routes[].mirror`."]
-    MIRROR {
-        "upstream" Name, Required, Live, Later, "Where copies go.";
-        "percent" Percent, Value("100%"), Live, Later, "The share of requests that is copied.";
     }
     #[doc = "`routes[].websocket`."]
     WEBSOCKET {

@@ -13,7 +13,7 @@ use super::{Admin, Listener, ListenerLimits, ListenerTimeouts, MinRate, Trust, a
 pub(super) fn parse(
     root: &Fields<'_>,
     admin: Option<&Admin>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Vec<Listener> {
     let admin = admin.map(|admin| {
         (
@@ -40,7 +40,7 @@ struct Taken {
     admin: Option<(SocketAddr, Option<Span>)>,
 }
 
-fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report<'_>) -> Option<Listener> {
+fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report) -> Option<Listener> {
     let fields = Fields::new(Some(node), keys::LISTENER);
     let bind = parse_binds(&fields, taken, report);
     let first = bind.first()?;
@@ -64,7 +64,10 @@ fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report<'_>) -> Op
                 span,
                 Fault::new(
                     message,
-                    format!("the first is on line {}; give one a `name`", earlier.line),
+                    format!(
+                        "the first is on {}; give one a `name`",
+                        report.line(*earlier, span)
+                    ),
                 ),
             );
         }
@@ -90,7 +93,7 @@ fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report<'_>) -> Op
     })
 }
 
-fn parse_binds(fields: &Fields<'_>, taken: &mut Taken, report: &mut Report<'_>) -> Vec<SocketAddr> {
+fn parse_binds(fields: &Fields<'_>, taken: &mut Taken, report: &mut Report) -> Vec<SocketAddr> {
     let mut binds = Vec::new();
     for item in fields.node("bind").map(Node::items).unwrap_or_default() {
         let Some(bind) = item
@@ -107,12 +110,14 @@ fn parse_binds(fields: &Fields<'_>, taken: &mut Taken, report: &mut Report<'_>) 
         if let Some(earlier) = taken.binds.insert(identity(bind), item.span) {
             let fault = Fault::new(
                 format!("`{bind}` is bound twice"),
-                format!("first on line {}", earlier.line),
+                format!("first on {}", report.line(earlier, item.span)),
             );
             report.error(item.span, fault);
         }
         if let Some((admin, place)) = taken.admin.filter(|(admin, _)| overlaps(*admin, bind)) {
-            let place = place.map_or("by default".into(), |span| format!("on line {}", span.line));
+            let place = place.map_or("by default".into(), |span| {
+                format!("on {}", report.line(span, item.span))
+            });
             let help = format!(
                 "`admin` listens on `{admin}` ({place}); move one of them, or write `admin: off`"
             );

@@ -1,6 +1,6 @@
-//! `match`: what a route answers to, the name made from it, and whether an earlier route leaves it anything.
+//! `match`: what a route answers to, and the name made from it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use http::Method;
@@ -9,10 +9,10 @@ use super::fields::Fields;
 use super::keys;
 use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
-use super::{Match, PathMatch, path, word};
+use super::{Match, PathMatch, path, values, word};
 
 /// The matches of a route; one that matches everything when none is written.
-pub(super) fn parse(route: &Fields<'_>, report: &mut Report<'_>) -> Vec<(Match, Span)> {
+pub(super) fn parse(route: &Fields<'_>, report: &mut Report) -> Vec<(Match, Span)> {
     match route.node("match") {
         None => vec![(Match::default(), route.span("match"))],
         Some(node) => node
@@ -23,16 +23,14 @@ pub(super) fn parse(route: &Fields<'_>, report: &mut Report<'_>) -> Vec<(Match, 
     }
 }
 
-fn parse_one(node: &Node, report: &mut Report<'_>) -> Match {
+fn parse_one(node: &Node, report: &mut Report) -> Match {
     let fields = Fields::new(Some(node), keys::MATCH);
-    if fields.node("path").is_some() && fields.node("path_prefix").is_some() {
-        let fault = Fault::new(
-            "a match has either `path` or `path_prefix`",
-            "a list of matches can have both",
-        );
-        report.error(fields.span("path_prefix"), fault);
+    let mut paths = PATHS.iter().filter(|name| fields.node(name).is_some());
+    if let (Some(first), Some(second)) = (paths.next(), paths.next()) {
+        let message = format!("a match has either {} or {}", quote(first), quote(second));
+        let fault = Fault::new(message, "a list of matches can have both");
+        report.error(fields.span(second), fault);
     }
-    let written = fields.written("path");
     for name in ["path", "path_prefix"] {
         if fields.written(name).is_some_and(|path| path.contains('*')) {
             let help = "`path_prefix` matches all that is below it, without `*`";
@@ -44,15 +42,36 @@ fn parse_one(node: &Node, report: &mut Report<'_>) -> Match {
     }
     Match {
         hosts: each(&fields, "hosts", |text| word::host(text).ok(), report),
-        path: match (written, fields.text("path_prefix")) {
-            (Some(path), _) => PathMatch::Exact(path::normalise(path)),
-            (None, Some(prefix)) => PathMatch::Prefix(path::normalise_prefix(prefix)),
-            (None, None) => PathMatch::default(),
-        },
+        path: parse_path(&fields),
         methods: each(&fields, "methods", |text| word::method(text).ok(), report),
-        headers: Vec::new(),
-        query: Vec::new(),
+        headers: values::headers(&fields, report),
+        query: values::query(&fields, report),
     }
+}
+
+const PATHS: [&str; 3] = ["path", "path_prefix", "path_regex"];
+
+fn parse_path(fields: &Fields<'_>) -> PathMatch {
+    let written = |name| fields.written(name);
+    match (
+        written("path"),
+        written("path_regex"),
+        fields.text("path_prefix"),
+    ) {
+        (Some(path), _, _) => PathMatch::Exact(path::normalise(path)),
+        (None, Some(pattern), _) => PathMatch::Regex(pattern.into()),
+        (None, None, Some(prefix)) => PathMatch::Prefix(path::normalise_prefix(prefix)),
+        (None, None, None) => PathMatch::default(),
+    }
+}
+
+/// The key of the first match that is about a whole path, so that no prefix of it could be replaced.
+pub(super) fn whole_path(matches: &[(Match, Span)]) -> Option<&'static str> {
+    matches.iter().find_map(|(one, _)| match one.path {
+        PathMatch::Exact(_) => Some("path"),
+        PathMatch::Regex(_) => Some("path_regex"),
+        PathMatch::Prefix(_) => None,
+    })
 }
 
 /// The values of a list, each once.
@@ -60,7 +79,7 @@ fn each<T: Clone + Eq + std::hash::Hash>(
     fields: &Fields<'_>,
     name: &str,
     parse: impl Fn(&str) -> Option<T>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Vec<T> {
     let mut seen = HashSet::new();
     let mut values = Vec::new();
@@ -112,22 +131,38 @@ pub(super) fn name(matches: &[(Match, Span)]) -> String {
 }
 
 /// A match as text: equal for matches that mean the same.
-fn canonical(one: &Match) -> String {
+pub(super) fn canonical(one: &Match) -> String {
     let mut hosts: Vec<&str> = one.hosts.iter().map(String::as_str).collect();
     let mut methods: Vec<&str> = one.methods.iter().map(Method::as_str).collect();
     hosts.sort_unstable();
     methods.sort_unstable();
-    let kind = if matches!(one.path, PathMatch::Exact(_)) {
-        "exact"
-    } else {
-        "prefix"
+    let kind = match one.path {
+        PathMatch::Exact(_) => "exact",
+        PathMatch::Prefix(_) => "prefix",
+        PathMatch::Regex(_) => "regex",
     };
     format!(
-        "{} {kind} {} {}",
+        "{} {kind} {} {}{}",
         hosts.join(","),
         path_text(&one.path),
-        methods.join(",")
+        methods.join(","),
+        conditions(one)
     )
+}
+
+/// Fields and query as text, in one order; empty without any.
+pub(super) fn conditions(one: &Match) -> String {
+    let headers = one
+        .headers
+        .iter()
+        .map(|(name, value)| format!(" header {:?} {value:?}", name.as_str()));
+    let query = one
+        .query
+        .iter()
+        .map(|(name, value)| format!(" query {name:?} {value:?}"));
+    let mut all: Vec<String> = headers.chain(query).collect();
+    all.sort_unstable();
+    all.concat()
 }
 
 fn path_text(path: &PathMatch) -> &str {
@@ -141,86 +176,4 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
-}
-
-/// The matches of earlier routes.
-#[derive(Default)]
-pub(super) struct Matches {
-    /// Canonical text → place.
-    equal: HashMap<String, Span>,
-    /// (host, path) → what is taken there. An empty host is "any".
-    cells: HashMap<(String, PathMatch), Cell>,
-}
-
-/// Which methods earlier routes take at one host and path.
-#[derive(Default)]
-struct Cell {
-    any: bool,
-    named: HashSet<Method>,
-}
-
-impl Cell {
-    /// Nothing is left. A route that names its method goes before one that does not, wherever they stand.
-    fn leaves_nothing(&self, methods: &[Method]) -> bool {
-        if methods.is_empty() {
-            self.any
-        } else {
-            methods.iter().all(|method| self.named.contains(method))
-        }
-    }
-
-    fn take(&mut self, methods: &[Method]) {
-        self.any |= methods.is_empty();
-        self.named.extend(methods.iter().cloned());
-    }
-}
-
-impl Matches {
-    /// Adds a route's matches; `false` if one of them equals an earlier one (reported). A route that can never be
-    /// chosen otherwise is warned of.
-    pub(super) fn add(
-        &mut self,
-        matches: &[(Match, Span)],
-        route: Span,
-        report: &mut Report<'_>,
-    ) -> bool {
-        let mut is_new = true;
-        for (one, span) in matches {
-            if let Some(first) = self.equal.get(&canonical(one)) {
-                is_new = false;
-                let help = format!(
-                    "the same match is on line {}, and the earlier one wins",
-                    first.line
-                );
-                report.error(*span, Fault::new("this match is written twice", help));
-            } else {
-                self.equal.insert(canonical(one), *span);
-            }
-        }
-        if is_new && !matches.is_empty() && matches.iter().all(|(one, _)| self.is_shadowed(one)) {
-            let help = "earlier routes with the same path take all of its hosts and methods";
-            report.warn(route, Fault::new("this route is never chosen", help));
-        }
-        for (one, _) in matches {
-            for host in hosts(one) {
-                self.cells
-                    .entry((host.into(), one.path.clone()))
-                    .or_default()
-                    .take(&one.methods);
-            }
-        }
-        is_new
-    }
-
-    fn is_shadowed(&self, one: &Match) -> bool {
-        hosts(one).all(|host| {
-            let cell = self.cells.get(&(host.to_owned(), one.path.clone()));
-            cell.is_some_and(|cell| cell.leaves_nothing(&one.methods))
-        })
-    }
-}
-
-fn hosts(one: &Match) -> impl Iterator<Item = &str> {
-    let any = one.hosts.is_empty().then_some("");
-    one.hosts.iter().map(String::as_str).chain(any)
 }

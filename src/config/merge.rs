@@ -15,7 +15,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Adds an entry; one that cannot be added is reported.
-    pub(super) fn add(&mut self, key: Node, quoted: bool, value: Node, report: &mut Report<'_>) {
+    pub(super) fn add(&mut self, key: Node, quoted: bool, value: Node, report: &mut Report) {
         let Some(text) = key
             .scalar()
             .filter(|scalar| !scalar.is_null())
@@ -38,7 +38,7 @@ impl Draft {
         }
     }
 
-    fn merge(&mut self, span: Span, value: Node, report: &mut Report<'_>) {
+    fn merge(&mut self, span: Span, value: Node, report: &mut Report) {
         if self.merged.is_some() {
             report.error(
                 span,
@@ -86,13 +86,16 @@ pub(super) fn refuse_second(
     seen: &mut HashMap<String, Span>,
     key: &str,
     span: Span,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> bool {
     if let Some(first) = seen.get(key) {
         let message = format!("the key {} stands here twice", quote(key));
         report.error(
             span,
-            Fault::new(message, format!("it is first set on line {}", first.line)),
+            Fault::new(
+                message,
+                format!("it is first set on {}", report.line(*first, span)),
+            ),
         );
         return false;
     }

@@ -5,33 +5,47 @@
 //! into these types. Both go on after a fault, so that one report has every [`Problem`].
 
 mod address;
+mod changes;
 mod check;
+mod defaults;
+mod disk;
+mod doubts;
 mod expand;
 mod fields;
+mod gather;
 mod keys;
 mod keys_later;
 mod listeners;
 mod load;
+mod log_line;
 mod matches;
 mod merge;
+mod names;
 mod nearest;
 mod node;
 mod parse;
 mod path;
+mod pattern;
 mod pending;
 mod problem;
 mod read;
+mod redirects;
 mod report;
+mod respond;
+mod rewrites;
 mod routes;
 mod scalar;
 pub mod schema;
+mod source;
+mod taken;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod upstreams;
+mod values;
 mod word;
 
-pub use load::{Loaded, load, parse_text};
-pub use path::{normalise, normalise_prefix};
+pub use load::{Loaded, Reading, load, parse_text, read};
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
 

@@ -1,8 +1,10 @@
 //! The tree of a YAML document in which every value knows its place.
 
-/// Where a value stands in the file.
+/// Where a value stands in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Span {
+    /// Which of the files of the report, from 0.
+    pub(super) file: usize,
     /// Line from 1.
     pub(super) line: usize,
     /// Column from 1, in characters.

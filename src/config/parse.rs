@@ -8,23 +8,25 @@ use super::keys;
 use super::node::Node;
 use super::report::{Fault, Report};
 use super::{
-    AccessLog, Admin, Config, Drain, ErrorDetail, LogField, LogFormat, LogPath, Logging, Secret,
-    address,
+    AccessLog, Admin, Config, Drain, ErrorDetail, LogPath, Logging, Secret, address, doubts,
 };
-use super::{listeners, routes, upstreams};
+use super::{listeners, log_line, routes, upstreams};
 
 /// Builds the meaning of the file. Only worth something if no error was reported, here or before.
-pub(super) fn parse(root: &Node, report: &mut Report<'_>) -> Config {
+pub(super) fn parse(root: &Node, report: &mut Report) -> Config {
     let fields = Fields::new(Some(root), keys::ROOT);
     let admin = parse_admin(&fields);
     let upstreams = upstreams::parse(&fields, report);
+    let listeners = listeners::parse(&fields, admin.as_ref(), report);
+    let workers = fields
+        .number("workers")
+        .and_then(|n| usize::try_from(n).ok())
+        .and_then(NonZeroUsize::new);
+    doubts::warn_of_small_caps(&fields, workers, report);
     Config {
-        workers: fields
-            .number("workers")
-            .and_then(|n| usize::try_from(n).ok())
-            .and_then(NonZeroUsize::new),
-        listeners: listeners::parse(&fields, admin.as_ref(), report),
-        routes: routes::parse(&fields, &upstreams, report),
+        workers,
+        routes: routes::parse(&fields, &upstreams, &listeners, report),
+        listeners,
         admin,
         upstreams,
         drain: parse_drain(&fields.section("drain"), report),
@@ -52,7 +54,7 @@ fn parse_admin(root: &Fields<'_>) -> Option<Admin> {
     })
 }
 
-fn parse_drain(fields: &Fields<'_>, report: &mut Report<'_>) -> Drain {
+fn parse_drain(fields: &Fields<'_>, report: &mut Report) -> Drain {
     let delay = fields.duration("delay").unwrap_or_default();
     let deadline = fields.duration("deadline").unwrap_or_default();
     if deadline < delay {
@@ -71,7 +73,7 @@ fn parse_drain(fields: &Fields<'_>, report: &mut Report<'_>) -> Drain {
     Drain { delay, deadline }
 }
 
-fn parse_logging(fields: &Fields<'_>, report: &mut Report<'_>) -> Logging {
+fn parse_logging(fields: &Fields<'_>, report: &mut Report) -> Logging {
     let level = fields
         .text("level")
         .and_then(|level| level.parse().ok())
@@ -99,8 +101,8 @@ fn parse_logging(fields: &Fields<'_>, report: &mut Report<'_>) -> Logging {
         level,
         access: Some(AccessLog {
             path,
-            format: LogFormat::Json(LogField::ALL.to_vec()),
-            sample_per_million: 1_000_000,
+            format: log_line::parse(&access, report),
+            sample_per_million: access.share("sample").unwrap_or_default(),
         }),
     }
 }

@@ -11,6 +11,15 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    fn word(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
 /// One thing that is wrong in a file, or doubtful.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -51,7 +60,8 @@ impl Problem {
         }
     }
 
-    /// The form of `check --format json` and of `POST /reload`: `{file, line, column, message, help}`.
+    /// The form of `check --format json` and of `POST /reload`: `{file, line, column, message, help, severity}`, the
+    /// last `error` or `warning`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
@@ -60,14 +70,12 @@ impl Problem {
             "column": self.column,
             "message": self.message,
             "help": self.help,
+            "severity": self.severity.word(),
         })
     }
 
     fn write(&self, out: &mut String) {
-        let word = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
+        let word = self.severity.word();
         // Writing to a String cannot fail.
         if self.line == 0 {
             let _ = writeln!(out, "{word}: {}: {}", self.file, self.message);
@@ -151,11 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn json_has_the_five_keys() {
+    fn json_has_the_six_keys() {
         assert_eq!(
             sample().to_json(),
             serde_json::json!({"file": "gateway.yaml", "line": 12, "column": 5,
-                "message": "unknown key `upsteam`", "help": "did you mean `upstream`?"})
+                "message": "unknown key `upsteam`", "help": "did you mean `upstream`?", "severity": "error"})
         );
     }
 }

@@ -9,8 +9,8 @@ use super::merge::Draft;
 use super::node::{Kind, Node, Scalar, Span, Style};
 use super::report::{Fault, Report, quote};
 
-/// Most values of a document, copies made by aliases included.
-pub(super) const MOST_NODES: usize = 200_000;
+/// Most values of all files together, copies made by aliases included.
+pub(super) const MOST_NODES: usize = 500_000;
 /// Deepest nesting.
 pub(super) const MOST_DEPTH: usize = 32;
 
@@ -18,19 +18,27 @@ pub(super) const MOST_DEPTH: usize = 32;
 #[derive(Debug)]
 pub(super) struct Broken;
 
-/// Reads the one document of `text`; `None` when there is none.
-pub(super) fn read(text: &str, report: &mut Report<'_>) -> Result<Option<Node>, Broken> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parser = Parser::new_from_str(text);
+/// Reads the one document of a file of the report; `None` when there is none. `nodes` are the values of the files
+/// before it.
+pub(super) fn read(
+    file: usize,
+    nodes: &mut usize,
+    report: &mut Report,
+) -> Result<Option<Node>, Broken> {
+    let text = report.text(file);
+    let parser = Parser::new_from_str(&text);
     let mut reader = Reader {
+        file,
         parser,
         report,
         anchors: HashMap::new(),
-        nodes: 0,
+        nodes: *nodes,
     };
-    reader.document().map_err(|stop| {
+    let document = reader.document();
+    *nodes = reader.nodes;
+    document.map_err(|stop| {
         if let Stop::Syntax(error) = stop {
-            let (span, fault) = syntax_fault(text, &error);
+            let (span, fault) = syntax_fault(file, &text, &error);
             report.error(span, fault);
         }
         Broken
@@ -65,14 +73,15 @@ struct Built {
     depth: usize,
 }
 
-struct Reader<'a, 'r, 's> {
+struct Reader<'a, 'r> {
+    file: usize,
     parser: Parser<'a, StrInput<'a>>,
-    report: &'r mut Report<'s>,
+    report: &'r mut Report,
     anchors: HashMap<usize, Anchored>,
     nodes: usize,
 }
 
-impl<'a> Reader<'a, '_, '_> {
+impl<'a> Reader<'a, '_> {
     fn next(&mut self) -> Result<(Event<'a>, granit_parser::Span), Stop> {
         match self.parser.next_event() {
             Some(next) => Ok(next?),
@@ -91,7 +100,7 @@ impl<'a> Reader<'a, '_, '_> {
                         "a second document",
                         "keep one document, without another `---`, in a file",
                     );
-                    self.report.error(place(span), fault);
+                    self.report.error(place(self.file, span), fault);
                     return Ok(root);
                 }
                 Event::DocumentStart(..) => {
@@ -112,14 +121,14 @@ impl<'a> Reader<'a, '_, '_> {
         self.spend(1, span)?;
         if depth > MOST_DEPTH {
             let fault = Fault::bare(format!("nested deeper than {MOST_DEPTH} levels"));
-            self.report.error(place(span), fault);
+            self.report.error(place(self.file, span), fault);
             return Err(Stop::Reported);
         }
         let (built, anchor) = match event {
             Event::Alias(id) => return self.alias(id, span, depth),
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), span);
-                (scalar(text, style, span), anchor)
+                (scalar(text, style, place(self.file, span)), anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), span);
@@ -150,17 +159,17 @@ impl<'a> Reader<'a, '_, '_> {
             return Ok(());
         }
         let fault = Fault::new(
-            format!("more than {MOST_NODES} values in one file"),
+            format!("more than {MOST_NODES} values"),
             "a value that an alias (`*name`) repeats counts each time",
         );
-        self.report.error(place(span), fault);
+        self.report.error(place(self.file, span), fault);
         Err(Stop::Reported)
     }
 
     fn refuse_tag(&mut self, tag: Option<&Tag>, span: granit_parser::Span) {
         if let Some(tag) = tag {
-            let at = span.tag_start.map_or(place(span), |start| {
-                place(granit_parser::Span::new(start, start))
+            let at = span.tag_start.map_or(place(self.file, span), |start| {
+                place(self.file, granit_parser::Span::new(start, start))
             });
             let fault = Fault::new(
                 format!("tags such as {} are not used here", quote(&tag.original())),
@@ -173,7 +182,7 @@ impl<'a> Reader<'a, '_, '_> {
     fn alias(&mut self, id: usize, span: granit_parser::Span, depth: usize) -> Result<Built, Stop> {
         let Some(anchored) = self.anchors.get(&id) else {
             self.report.error(
-                place(span),
+                place(self.file, span),
                 Fault::bare("this alias names a value of which it is a part"),
             );
             return Err(Stop::Reported);
@@ -184,7 +193,7 @@ impl<'a> Reader<'a, '_, '_> {
             let fault = Fault::bare(format!(
                 "nested deeper than {MOST_DEPTH} levels through this alias"
             ));
-            self.report.error(place(span), fault);
+            self.report.error(place(self.file, span), fault);
             return Err(Stop::Reported);
         }
         let node = self
@@ -205,7 +214,7 @@ impl<'a> Reader<'a, '_, '_> {
         loop {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
-                let span = enclose(place(start), items.last());
+                let span = enclose(place(self.file, start), items.last());
                 return Ok(Built {
                     node: Node {
                         span,
@@ -229,7 +238,10 @@ impl<'a> Reader<'a, '_, '_> {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
                 let entries = draft.finish();
-                let span = enclose(place(start), entries.last().map(|(_, value)| value));
+                let span = enclose(
+                    place(self.file, start),
+                    entries.last().map(|(_, value)| value),
+                );
                 return Ok(Built {
                     node: Node {
                         span,
@@ -253,7 +265,7 @@ impl<'a> Reader<'a, '_, '_> {
     }
 }
 
-fn scalar(text: Cow<'_, str>, style: ScalarStyle, span: granit_parser::Span) -> Built {
+fn scalar(text: Cow<'_, str>, style: ScalarStyle, span: Span) -> Built {
     let style = if style == ScalarStyle::Plain {
         Style::Plain
     } else {
@@ -265,16 +277,13 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, span: granit_parser::Span) -> 
         written: None,
     });
     Built {
-        node: Node {
-            span: place(span),
-            kind,
-        },
+        node: Node { span, kind },
         nodes: 1,
         depth: 1,
     }
 }
 
-fn place(span: granit_parser::Span) -> Span {
+fn place(file: usize, span: granit_parser::Span) -> Span {
     let (start, end) = (span.start, span.end);
     let width = if start.line() == end.line() {
         end.col().saturating_sub(start.col())
@@ -282,6 +291,7 @@ fn place(span: granit_parser::Span) -> Span {
         1
     };
     Span {
+        file,
         line: start.line(),
         column: start.col() + 1,
         last_line: end.line().max(start.line()),
@@ -300,7 +310,7 @@ fn enclose(start: Span, last: Option<&Node>) -> Span {
     }
 }
 
-fn syntax_fault(text: &str, error: &ScanError) -> (Span, Fault) {
+fn syntax_fault(file: usize, text: &str, error: &ScanError) -> (Span, Fault) {
     let marker: &Marker = error.marker();
     let line = text
         .lines()
@@ -314,6 +324,7 @@ fn syntax_fault(text: &str, error: &ScanError) -> (Span, Fault) {
         None
     };
     let span = Span {
+        file,
         line: marker.line().max(1),
         column: marker.col() + 1,
         last_line: marker.line(),

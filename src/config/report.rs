@@ -1,11 +1,12 @@
-//! Gathers the problems of one file and finds, for each, the line to show.
+//! Gathers the problems of all files and finds, for each, the line to show.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::nearest::nearest;
 use super::node::Span;
 use super::problem::{Problem, Severity};
-use super::schema;
+use super::source::Source;
 
 /// What is wrong with a value, before its place is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,34 +35,51 @@ impl Fault {
     }
 }
 
-/// The problems of one file, so far.
-pub(super) struct Report<'a> {
-    file: &'a str,
-    /// Lines of the file, split as YAML does: at CR LF, LF or CR.
-    lines: Vec<&'a str>,
-    problems: Vec<Problem>,
-    /// Lines that have an error, so that a follow-up of it can be left unsaid.
-    touched: BTreeSet<usize>,
+/// The problems of all files, so far.
+#[derive(Debug)]
+pub(super) struct Report {
+    files: Vec<Source>,
+    /// With the number of their files.
+    problems: Vec<(usize, Problem)>,
+    /// Files and lines that have an error, so that a follow-up of it can be left unsaid.
+    touched: BTreeSet<(usize, usize)>,
     /// Searches for a near word that are still allowed: 10,000 dangling names must not cost 10,000² comparisons.
     searches: usize,
 }
 
-impl<'a> Report<'a> {
-    /// An empty report on `text`.
-    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+impl Report {
+    /// An empty report on no file yet.
+    pub(super) fn empty() -> Self {
         Report {
-            file,
-            lines: split_lines(text),
+            files: Vec::new(),
             problems: Vec::new(),
             touched: BTreeSet::new(),
             searches: 100,
         }
     }
 
+    /// An empty report on one `text`, which is file 0.
+    #[cfg(test)]
+    pub(super) fn new(file: &str, text: &str) -> Self {
+        let mut report = Report::empty();
+        report.open(file, text);
+        report
+    }
+
+    /// Adds a file; its number.
+    pub(super) fn open(&mut self, name: &str, text: &str) -> usize {
+        self.files.push(Source::new(name, text));
+        self.files.len() - 1
+    }
+
+    /// The text of a file.
+    pub(super) fn text(&self, file: usize) -> Rc<str> {
+        self.files.get(file).map_or_else(|| "".into(), Source::text)
+    }
+
     /// Adds an error.
     pub(super) fn error(&mut self, span: Span, fault: Fault) {
-        self.touched.insert(span.line);
+        self.touched.insert((span.file, span.line));
         self.add(span, fault, Severity::Error);
     }
 
@@ -70,12 +88,35 @@ impl<'a> Report<'a> {
         self.add(span, fault, Severity::Warning);
     }
 
+    /// Adds an error of a file that could not be opened.
+    pub(super) fn refuse_file(&mut self, name: &str, fault: Fault) {
+        let problem = Problem::of_file(name, fault.message, fault.help);
+        self.problems.push((self.files.len(), problem));
+    }
+
     /// Whether an error was found within these lines.
     pub(super) fn has_error_within(&self, span: Span) -> bool {
         self.touched
-            .range(span.line..=span.last_line)
+            .range((span.file, span.line)..=(span.file, span.last_line))
             .next()
             .is_some()
+    }
+
+    /// Whether there is an error at all.
+    pub(super) fn has_errors(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|(_, problem)| problem.severity == Severity::Error)
+    }
+
+    /// How a message at `here` names the line of `place`: with its file, if that is another.
+    pub(super) fn line(&self, place: Span, here: Span) -> String {
+        match self.files.get(place.file) {
+            Some(source) if place.file != here.file => {
+                format!("line {} of {}", place.line, quote(&source.name))
+            }
+            _ => format!("line {}", place.line),
+        }
     }
 
     /// The candidate that was probably meant; gives up after 100 searches.
@@ -90,32 +131,32 @@ impl<'a> Report<'a> {
 
     /// All problems in file order, each once: `Ok` with the warnings when there is no error.
     pub(super) fn finish(self) -> Result<Vec<Problem>, Vec<Problem>> {
+        let refused = self.has_errors();
         let problems = self.into_problems();
-        let refused = problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error);
         if refused { Err(problems) } else { Ok(problems) }
     }
 
     /// All problems in file order, each once.
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
-        // An alias brings the same problem once for each use.
-        self.problems
-            .sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
+        // An alias, and a default of all routes, brings the same problem once for each use.
+        self.problems.sort_by(|(f, a), (g, b)| {
+            (f, a.line, a.column, &a.message).cmp(&(g, b.line, b.column, &b.message))
+        });
         self.problems.dedup();
         self.problems
+            .into_iter()
+            .map(|(_, problem)| problem)
+            .collect()
     }
 
     fn add(&mut self, span: Span, fault: Fault, severity: Severity) {
-        let line = self
-            .lines
-            .get(span.line.saturating_sub(1))
-            .copied()
-            .unwrap_or_default();
-        let (source_line, caret) = window(line, span.column.saturating_sub(1));
+        let Some(source) = self.files.get(span.file) else {
+            return;
+        };
+        let (source_line, caret) = source.show(span.line, span.column);
         let rest = source_line.chars().count().saturating_sub(caret).max(1);
-        self.problems.push(Problem {
-            file: self.file.into(),
+        let problem = Problem {
+            file: source.name.clone(),
             line: span.line,
             column: span.column,
             source_line,
@@ -124,7 +165,8 @@ impl<'a> Report<'a> {
             message: fault.message,
             help: fault.help,
             severity,
-        });
+        };
+        self.problems.push((span.file, problem));
     }
 }
 
@@ -145,103 +187,18 @@ pub(super) fn quote(text: &str) -> String {
     out
 }
 
-fn split_lines(text: &str) -> Vec<&str> {
-    text.split_inclusive(['\n', '\r'])
-        .scan(false, |after_cr, piece| {
-            // The LF of a CR LF comes as a piece of its own.
-            let pair = *after_cr && piece == "\n";
-            *after_cr = piece.ends_with('\r');
-            Some((!pair).then(|| piece.trim_end_matches(['\n', '\r'])))
-        })
-        .flatten()
-        .collect()
-}
-
-/// The part of a line that is shown (at most 160 characters around the column), and where the caret stands in it.
-/// Control characters become spaces, so that a file cannot drive the terminal.
-fn window(line: &str, column: usize) -> (String, usize) {
-    let masked = mask(line);
-    let start = if column > 120 { column - 80 } else { 0 };
-    let mut out = String::new();
-    let mut caret = column;
-    if start > 0 {
-        out.push('…');
-        caret = column - start + 1;
-    }
-    out.extend(
-        masked
-            .chars()
-            .skip(start)
-            .take(160)
-            .map(|c| if c.is_control() { ' ' } else { c }),
-    );
-    if masked.chars().nth(start + 160).is_some() {
-        out.push('…');
-    }
-    (out, caret)
-}
-
-/// Hides what follows the key of a secret on its line.
-fn mask(line: &str) -> String {
-    let mut end = line.len();
-    for name in schema::SECRETS {
-        for (at, _) in line.match_indices(name) {
-            let before = line[..at].chars().next_back().is_some_and(is_word);
-            let after = &line[at + name.len()..];
-            let rest = after.trim_start_matches(['"', '\'']).trim_start();
-            let value = rest.strip_prefix(':').map(str::trim);
-            if !before && value.is_some_and(|value| !value.is_empty()) {
-                end = end.min(line.len() - rest.len() + 1);
-            }
-        }
-    }
-    let shown = mask_userinfo(&line[..end]);
-    if end == line.len() {
-        shown
-    } else {
-        format!("{shown} ***")
-    }
-}
-
-/// Stars in place of `user:password` in `http://user:password@host`, as many as there were characters, so that what
-/// follows keeps its column.
-fn mask_userinfo(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out.push_str(before);
-        let end = after
-            .find(|c: char| c.is_whitespace() || "/,]}".contains(c))
-            .unwrap_or(after.len());
-        let userinfo = after[..end].rfind('@').unwrap_or(0);
-        out.extend(after[..userinfo].chars().map(|_| '*'));
-        rest = &after[userinfo..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '-'
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(line: usize, column: usize) -> Span {
         Span {
+            file: 0,
             line,
             column,
             last_line: line,
             width: 3,
         }
-    }
-
-    #[test]
-    fn lines_end_as_yaml_says() {
-        assert_eq!(split_lines("a\r\nb\n\nc\rd"), ["a", "b", "", "c", "d"]);
     }
 
     #[test]
@@ -269,34 +226,6 @@ mod tests {
         let mut report = Report::new("f", "one");
         report.warn(at(1, 1), Fault::bare("hm"));
         assert_eq!(report.finish().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_secret_is_never_shown() {
-        for line in [
-            "  token: hunter2",
-            "admin: {token: hunter2, bind: 1}",
-            "\"token\" : hunter2",
-            "token: 'hunter2'",
-        ] {
-            let shown = mask(line);
-            assert!(
-                !shown.contains("hunter2") && shown.ends_with("***"),
-                "{shown}"
-            );
-        }
-        assert_eq!(mask("[http://u:pw@a/x@y, b]"), "[http://****@a/x@y, b]");
-        assert_eq!(mask("  tokens: 3"), "  tokens: 3");
-        assert_eq!(mask("  # my_token: 3"), "  # my_token: 3");
-        assert_eq!(mask("  token:"), "  token:");
-    }
-
-    #[test]
-    fn a_long_line_is_cut_around_the_caret() {
-        let line = format!("{}X{}", "a".repeat(500), "b".repeat(500));
-        let (shown, caret) = window(&line, 500);
-        assert_eq!(shown.chars().nth(caret), Some('X'));
-        assert!(shown.starts_with('…') && shown.ends_with('…') && shown.chars().count() < 170);
     }
 
     #[test]

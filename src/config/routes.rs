@@ -2,75 +2,77 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use http::StatusCode;
-
 use super::fields::Fields;
-use super::keys;
-use super::matches::{self, Matches};
+use super::matches;
+use super::names::Names;
 use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
-use super::{
-    Action, Match, PathMatch, Redirect, RedirectPath, Respond, Route, RouteTimeouts, Upstream,
-    path, word,
-};
+use super::taken::Taken;
+use super::{Action, Listener, Match, Route, RouteTimeouts, Upstream};
+use super::{changes, keys, redirects, respond, rewrites, targets, word};
 
 /// All routes, in file order; one without a valid action is left out (it was reported).
 pub(super) fn parse(
     root: &Fields<'_>,
     upstreams: &[Upstream],
-    report: &mut Report<'_>,
+    listeners: &[Listener],
+    report: &mut Report,
 ) -> Vec<Route> {
-    let upstreams = upstreams
-        .iter()
-        .enumerate()
-        .map(|(index, upstream)| (upstream.name.as_str(), index))
-        .collect();
     let mut parser = Parser {
-        upstreams,
+        upstreams: Names::of_upstreams(upstreams),
+        listeners: Names::of_listeners(root, listeners),
         names: HashMap::new(),
-        matches: Matches::default(),
+        taken: Taken::new(listeners.len()),
         report,
     };
     let items = root.node("routes").map(Node::items).unwrap_or_default();
-    items.iter().filter_map(|node| parser.parse(node)).collect()
+    let routes = items.iter().filter_map(|node| parser.parse(node)).collect();
+    parser.check_defaults(root);
+    routes
 }
 
-struct Parser<'a, 'r, 's> {
-    /// Name → index.
-    upstreams: HashMap<&'a str, usize>,
+struct Parser<'a, 'r> {
+    upstreams: Names<'a>,
+    listeners: Names<'a>,
     /// Names of earlier routes and their places.
     names: HashMap<String, Span>,
     /// Matches of earlier routes.
-    matches: Matches,
-    report: &'r mut Report<'s>,
+    taken: Taken,
+    report: &'r mut Report,
 }
 
-impl Parser<'_, '_, '_> {
+impl Parser<'_, '_> {
     fn parse(&mut self, node: &Node) -> Option<Route> {
         node.map()?;
         let fields = Fields::new(Some(node), keys::ROUTE);
         let matches = matches::parse(&fields, self.report);
-        let is_new = self.matches.add(&matches, node.span, self.report);
+        let listeners = targets::listeners(&fields, &self.listeners, self.report);
+        let is_new = self.taken.add(&matches, &listeners, node.span, self.report);
         let name = self.name(&fields, &matches, is_new);
         let timeouts = fields.section("timeouts");
         let overriding = |name| timeouts.node(name).map(|_| timeouts.duration(name));
+        let action = self.action(&fields, &matches);
+        let rewrite = rewrites::parse(&fields, &matches, self.report);
+        let request_headers = changes::parse(&fields.section("request_headers"), self.report);
+        let response_headers = changes::parse(&fields.section("response_headers"), self.report);
+        let mirrors = targets::mirrors(&fields, &self.upstreams, self.report);
+        self.warn_of_idle_keys(&fields, node.span);
         Some(Route {
-            listeners: Vec::new(),
-            rewrite: super::Rewrite::default(),
-            request_headers: super::FieldChanges::default(),
-            response_headers: super::FieldChanges::default(),
-            mirrors: Vec::new(),
             name,
             line: node.span.line,
-            action: self.action(&fields, &matches)?,
+            listeners,
+            matches: matches.into_iter().map(|(one, _)| one).collect(),
+            action: action?,
+            rewrite,
+            request_headers,
+            response_headers,
+            mirrors,
             timeouts: RouteTimeouts {
                 request: timeouts.duration("request"),
                 response: overriding("response"),
                 body: overriding("body"),
             },
             max_body: fields.size("max_body"),
-            matches: matches.into_iter().map(|(one, _)| one).collect(),
         })
     }
 
@@ -86,8 +88,8 @@ impl Parser<'_, '_, '_> {
             Some(first) => {
                 let message = format!("a second route called {}", quote(&name));
                 let help = format!(
-                    "the first is on line {}; give one another `name`",
-                    first.line
+                    "the first is on {}; give one another `name`",
+                    self.report.line(*first, span)
                 );
                 self.report.error(span, Fault::new(message, help));
             }
@@ -115,9 +117,16 @@ impl Parser<'_, '_, '_> {
                 None
             }
             [one] => match **one {
-                "upstream" => self.upstream(fields),
-                "respond" => Some(Action::Respond(self.respond(&fields.section("respond")))),
-                _ => Some(Action::Redirect(self.redirect(fields, matches))),
+                "upstream" => targets::upstream(fields, &self.upstreams, self.report),
+                "respond" => Some(Action::Respond(respond::parse(
+                    &fields.section("respond"),
+                    self.report,
+                ))),
+                _ => Some(Action::Redirect(redirects::parse(
+                    fields,
+                    matches,
+                    self.report,
+                ))),
             },
             [first, second, ..] => {
                 let message = format!("a route has either {} or {}", quote(first), quote(second));
@@ -129,149 +138,35 @@ impl Parser<'_, '_, '_> {
         }
     }
 
-    fn upstream(&mut self, fields: &Fields<'_>) -> Option<Action> {
-        let name = fields.written("upstream")?;
-        if let Some(index) = self.upstreams.get(name) {
-            return Some(Action::Upstream(*index));
+    /// Keys for the way to an upstream, on a route that goes to none. What came from `route_defaults` or an anchor is
+    /// meant for other routes too.
+    fn warn_of_idle_keys(&mut self, fields: &Fields<'_>, place: Span) {
+        if fields.node("upstream").is_some() {
+            return;
         }
-        // A value that is no name was reported.
-        word::check_name(name).ok()?;
-        let near = self.report.nearest(name, self.upstreams.keys().copied());
-        let help = match near {
-            Some(near) => format!("did you mean {}?", quote(near)),
-            None if self.upstreams.is_empty() => "this file has no `upstreams`".into(),
-            None => "it must be a key of `upstreams`".into(),
+        let is_within = |span: Span| {
+            span.file == place.file && (place.line..=place.last_line).contains(&span.line)
         };
-        let shown = fields
-            .node("upstream")
-            .and_then(Node::scalar)
-            .map_or(name, |scalar| scalar.shown());
-        self.report.error(
-            fields.span("upstream"),
-            Fault::new(format!("no upstream is called {}", quote(shown)), help),
-        );
-        None
-    }
-
-    fn respond(&mut self, fields: &Fields<'_>) -> Respond {
-        let status = status(fields, StatusCode::OK);
-        let body = Bytes::copy_from_slice(fields.text("body").unwrap_or_default().as_bytes());
-        // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
-        if !body.is_empty() && matches!(status.as_u16(), 204 | 205 | 304) {
-            let fault = Fault::bare(format!(
-                "an answer with status {} has no body",
-                status.as_u16()
-            ));
-            self.report.error(fields.span("body"), fault);
-        }
-        let mut headers = Vec::new();
-        for (key, value) in fields
-            .node("headers")
-            .and_then(Node::map)
-            .unwrap_or_default()
-        {
-            let Ok(name) = word::header_name(&key.text) else {
-                continue;
-            };
-            if headers.iter().any(|(earlier, _)| *earlier == name) {
-                let fault = Fault::new(
-                    format!("the header {} is set twice", quote(&key.text)),
-                    "a list gives it several values",
-                );
-                self.report.error(key.span, fault);
+        for name in ["rewrite", "request_headers", "mirror"] {
+            if fields.node(name).is_some_and(|node| is_within(node.span)) {
+                let message = format!("{} does nothing here", quote(name));
+                let help = "this route answers itself, and sends nothing to an upstream";
+                self.report
+                    .warn(fields.span(name), Fault::new(message, help));
             }
-            let texts = value.items().iter().filter_map(Node::scalar);
-            let values = texts.filter_map(|scalar| word::header_value(&scalar.text).ok());
-            headers.extend(values.map(|value| (name.clone(), value)));
-        }
-        Respond {
-            status,
-            headers,
-            body,
         }
     }
 
-    fn redirect(&mut self, route: &Fields<'_>, matches: &[(Match, Span)]) -> Redirect {
-        let fields = route.section("redirect");
-        let redirect = Redirect {
-            scheme: fields.written("scheme").map(String::from),
-            host: fields
-                .written("host")
-                .and_then(|host| word::plain_host(host).ok()),
-            port: fields
-                .number("port")
-                .and_then(|port| u16::try_from(port).ok()),
-            path: redirect_path(&fields),
-            status: status(&fields, StatusCode::FOUND),
+    /// Names that `route_defaults` says dangle even where every route says its own.
+    fn check_defaults(&mut self, root: &Fields<'_>) {
+        let Some(node) = root.node("route_defaults") else {
+            return;
         };
-        if let Some((key, fault)) = redirect_fault(&fields, matches) {
-            let span = if key.is_empty() {
-                route.span("redirect")
-            } else {
-                fields.span(key)
-            };
-            if !self.report.has_error_within(route.span("redirect")) {
-                self.report.error(span, fault);
-            }
-        }
-        redirect
+        let fields = Fields::new(Some(node), keys::ROUTE);
+        targets::listeners(&fields, &self.listeners, self.report);
+        targets::upstream(&fields, &self.upstreams, self.report);
+        targets::mirrors(&fields, &self.upstreams, self.report);
     }
 }
 
 const ACTIONS: [&str; 3] = ["upstream", "respond", "redirect"];
-
-fn status(fields: &Fields<'_>, otherwise: StatusCode) -> StatusCode {
-    let code = fields
-        .number("status")
-        .and_then(|code| u16::try_from(code).ok());
-    code.and_then(|code| StatusCode::from_u16(code).ok())
-        .unwrap_or(otherwise)
-}
-
-fn redirect_path(fields: &Fields<'_>) -> Option<RedirectPath> {
-    match fields.written("path") {
-        Some(full) => Some(RedirectPath::Full(full.into())),
-        None => fields
-            .written("path_prefix")
-            .map(|prefix| RedirectPath::Prefix(path::normalise_prefix(prefix))),
-    }
-}
-
-/// What is wrong with a redirect as a whole, and at which of its keys (empty: at the redirect itself).
-fn redirect_fault(fields: &Fields<'_>, matches: &[(Match, Span)]) -> Option<(&'static str, Fault)> {
-    let says = |name| fields.node(name).is_some();
-    let goes_elsewhere = says("scheme") || says("host") || says("port");
-    if !goes_elsewhere && !says("path") && !says("path_prefix") {
-        let help = "at least one of `scheme`, `host`, `port`, `path` and `path_prefix`";
-        return Some(("", Fault::new("this redirects to the request itself", help)));
-    }
-    if says("path") && says("path_prefix") {
-        return Some((
-            "path_prefix",
-            Fault::bare("a redirect has either `path` or `path_prefix`"),
-        ));
-    }
-    let exact = |one: &PathMatch| matches!(one, PathMatch::Exact(_));
-    if says("path_prefix") && matches.iter().any(|(one, _)| exact(&one.path)) {
-        let help = "`redirect.path`, or `match.path_prefix`";
-        return Some((
-            "path_prefix",
-            Fault::new(
-                "`path_prefix` replaces a prefix, but the match has a whole `path`",
-                help,
-            ),
-        ));
-    }
-    let target = fields.written("path").map(path::normalise);
-    let loops = |one: &PathMatch| match (one, &target) {
-        (PathMatch::Exact(path), Some(target)) => path == target,
-        _ => false,
-    };
-    if !goes_elsewhere && matches.iter().any(|(one, _)| loops(&one.path)) {
-        return Some((
-            "path",
-            Fault::bare("this redirects to the request itself, again and again"),
-        ));
-    }
-    None
-}

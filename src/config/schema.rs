@@ -1,8 +1,10 @@
 //! What a key of the file can be: shape, default, meaning, and whether this version has it.
 
 use super::address;
+use super::log_line;
 use super::node::{Scalar, Style};
 use super::path;
+use super::pattern;
 use super::report::{Fault, quote};
 use super::scalar;
 use super::word;
@@ -98,8 +100,18 @@ pub enum Shape {
     Path,
     /// A request method.
     Method,
+    /// A host, perhaps with a port, or `upstream`.
+    Authority,
+    /// The name of a header field that is ours to change.
+    FieldName,
     /// A value of a header field.
     HeaderValue,
+    /// A regular expression.
+    Regex,
+    /// `json`, or a text with `{key}`.
+    LogFormat,
+    /// A key of the access log.
+    LogKey,
     /// One of these numbers, written as they are.
     Numbers(&'static [u64]),
     /// One of these words; those of the second list come later.
@@ -120,8 +132,10 @@ pub enum Shape {
     Table(&'static [Key]),
     /// A map from names of ours.
     Names(&'static Shape),
-    /// A map from names of header fields.
+    /// A map from names of header fields that are ours to change.
     Fields(&'static Shape),
+    /// A map from names of header fields.
+    AnyFields(&'static Shape),
     /// A map from texts.
     Map(&'static Shape),
     /// The first of these that fits the kind of what is written.
@@ -140,7 +154,10 @@ impl Shape {
             Shape::List(of) | Shape::Filled(of) | Shape::Many(of) | Shape::OneOrMore(of) => {
                 of.keys()
             }
-            Shape::Names(of) | Shape::Later(_, of) => of.keys(),
+            Shape::Names(of) | Shape::Fields(of) | Shape::AnyFields(of) | Shape::Map(of) => {
+                of.keys()
+            }
+            Shape::Later(_, of) => of.keys(),
             Shape::AnyOf(all) => all
                 .iter()
                 .map(Shape::keys)
@@ -151,7 +168,8 @@ impl Shape {
     }
 
     /// What a message calls a value of this shape.
-    pub(super) fn noun(&self) -> String {
+    #[must_use]
+    pub fn noun(&self) -> String {
         match self {
             Shape::Bool => "`true` or `false`".into(),
             Shape::Integer(min, max) if *max == u64::MAX => {
@@ -163,6 +181,13 @@ impl Shape {
             Shape::Rate => "a rate such as `100/s`".into(),
             Shape::Percent => "a percentage such as `20%`".into(),
             Shape::Text | Shape::Secret | Shape::Body | Shape::HeaderValue => "a text".into(),
+            Shape::Authority => {
+                "a host such as `example.com` or `example.com:8080`, or `upstream`".into()
+            }
+            Shape::FieldName => "the name of a header such as `X-Robots-Tag`".into(),
+            Shape::Regex => "a regular expression such as `/v[0-9]+/.*`".into(),
+            Shape::LogFormat => "`json`, or a text such as `{method} {path} {status}`".into(),
+            Shape::LogKey => "a key of the access log such as `status`".into(),
             Shape::Name => "a name".into(),
             Shape::Bind => "an address such as `0.0.0.0:8080`".into(),
             Shape::Network => "a network such as `10.0.0.0/8`".into(),
@@ -176,7 +201,8 @@ impl Shape {
             Shape::OrOff(of) => format!("{}, or `off`", of.noun()),
             Shape::List(_) | Shape::Filled(_) => "a list".into(),
             Shape::Many(of) | Shape::OneOrMore(of) => format!("{}, or a list of such", of.noun()),
-            Shape::Table(_) | Shape::Names(_) | Shape::Fields(_) | Shape::Map(_) => "a map".into(),
+            Shape::Table(_) | Shape::Names(_) => "a map".into(),
+            Shape::Fields(_) | Shape::AnyFields(_) | Shape::Map(_) => "a map".into(),
             Shape::AnyOf(all) => join(
                 all.iter()
                     .filter(|shape| !matches!(shape, Shape::Later(..)))
@@ -235,7 +261,12 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::PlainHost => word::plain_host(text).map(drop),
         Shape::Path => path::check(text),
         Shape::Method => word::method(text).map(drop),
+        Shape::Authority => word::authority(text).map(drop),
+        Shape::FieldName => word::header_name(text).map(drop),
         Shape::HeaderValue => word::header_value(text).map(drop),
+        Shape::Regex => pattern::check(text),
+        Shape::LogFormat => log_line::format(text).map(drop),
+        Shape::LogKey => log_line::key(text).map(drop),
         Shape::Text | Shape::Body => Ok(()),
         // `OrOff` of a map: `off` was not what is written.
         _ => Err(Fault::new(

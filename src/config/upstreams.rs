@@ -10,7 +10,7 @@ use super::report::{Fault, Report};
 use super::{Balance, PoolPolicy, Upstream, UpstreamTimeouts, address};
 
 /// All upstreams, in file order.
-pub(super) fn parse(root: &Fields<'_>, report: &mut Report<'_>) -> Vec<Upstream> {
+pub(super) fn parse(root: &Fields<'_>, report: &mut Report) -> Vec<Upstream> {
     let entries = root
         .node("upstreams")
         .and_then(Node::map)
@@ -21,7 +21,7 @@ pub(super) fn parse(root: &Fields<'_>, report: &mut Report<'_>) -> Vec<Upstream>
         .collect()
 }
 
-fn parse_upstream(name: &str, node: &Node, report: &mut Report<'_>) -> Upstream {
+fn parse_upstream(name: &str, node: &Node, report: &mut Report) -> Upstream {
     let fields = Fields::new(Some(node), keys::UPSTREAM);
     let pool = fields.section("pool");
     let idle = pool
@@ -42,7 +42,7 @@ fn parse_upstream(name: &str, node: &Node, report: &mut Report<'_>) -> Upstream 
     }
 }
 
-fn parse_endpoints(fields: &Fields<'_>, report: &mut Report<'_>) -> Vec<SocketAddr> {
+fn parse_endpoints(fields: &Fields<'_>, report: &mut Report) -> Vec<SocketAddr> {
     let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
     let mut endpoints = Vec::new();
     for item in fields
@@ -58,7 +58,7 @@ fn parse_endpoints(fields: &Fields<'_>, report: &mut Report<'_>) -> Vec<SocketAd
             continue;
         };
         if let Some(first) = seen.insert(address, url.span) {
-            let help = format!("it is first listed on line {}", first.line);
+            let help = format!("it is first listed on {}", report.line(first, url.span));
             report.error(
                 url.span,
                 Fault::new(format!("the endpoint `{address}` is listed twice"), help),

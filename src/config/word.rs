@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, Method};
 
 use super::report::{Fault, quote};
+use super::scalar;
 
 /// Longest name, in characters.
 pub(super) const LONGEST_NAME: usize = 63;
@@ -69,6 +70,24 @@ pub(super) fn plain_host(text: &str) -> Result<String, Fault> {
         )));
     }
     host(text)
+}
+
+/// A host that an upstream sees, perhaps with a port, in lower case. Not for `upstream`, which is a word of its own.
+pub(super) fn authority(text: &str) -> Result<String, Fault> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let Some(port) = port else {
+        return plain_host(text);
+    };
+    match scalar::whole(port).and_then(|port| u16::try_from(port).ok()) {
+        Some(port) if port > 0 => Ok(format!("{}:{port}", plain_host(name)?)),
+        _ => Err(Fault::new(
+            format!("{} has no valid port", quote(text)),
+            "a number from 1 to 65535",
+        )),
+    }
 }
 
 fn check_host(text: &str, name: &str) -> Result<(), Fault> {
@@ -140,7 +159,17 @@ pub(super) fn method(text: &str) -> Result<Method, Fault> {
     })
 }
 
-/// The name of a field that an answer of ours may set.
+/// The name of a header field.
+pub(super) fn field_name(text: &str) -> Result<HeaderName, Fault> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+        Fault::new(
+            format!("{} is not the name of a header", quote(text)),
+            "letters, digits and `-`, such as `X-Robots-Tag`",
+        )
+    })
+}
+
+/// The name of a field that a file may set, add or remove.
 pub(super) fn header_name(text: &str) -> Result<HeaderName, Fault> {
     // What frames the message or belongs to one connection is ours to write (RFC 9110, section 7.6.1).
     const OURS: [&str; 9] = [
@@ -154,16 +183,18 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, Fault> {
         "transfer-encoding",
         "upgrade",
     ];
-    let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
-        Fault::new(
-            format!("{} is not the name of a header", quote(text)),
-            "letters, digits and `-`, such as `X-Robots-Tag`",
-        )
-    })?;
+    let name = field_name(text)?;
     if OURS.contains(&name.as_str()) {
+        let why = match name.as_str() {
+            "host" => "`rewrite: {host: …}` changes the host that the upstream sees",
+            "content-length" | "transfer-encoding" | "trailer" => {
+                "it says where a message ends, so the gateway writes it itself"
+            }
+            _ => "it belongs to one connection, so the gateway writes it itself",
+        };
         return Err(Fault::new(
-            format!("the header {} cannot be set", quote(text)),
-            "the gateway writes it itself",
+            format!("the header {} cannot be changed", quote(text)),
+            why,
         ));
     }
     Ok(name)
@@ -172,6 +203,11 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, Fault> {
 /// The value of a field: visible ASCII, spaces and tabs within (RFC 9110, section 5.5).
 pub(super) fn header_value(text: &str) -> Result<HeaderValue, Fault> {
     let trimmed = text.trim_matches([' ', '\t']);
+    if text.contains(['\r', '\n']) {
+        // The end of a line would begin another field, of somebody else's making.
+        let message = format!("{} has a line end", quote(text));
+        return Err(Fault::new(message, "the value of a header is one line"));
+    }
     let value = HeaderValue::from_str(trimmed)
         .ok()
         .filter(|_| trimmed.is_ascii());
@@ -284,6 +320,24 @@ mod tests {
         }
         assert_eq!(header_value(" a b ").unwrap(), "a b");
         assert!(header_value("a\r\nb: c").is_err() && header_value("é").is_err());
+        assert_eq!(field_name("Host").unwrap(), "host");
+        assert!(field_name("a b").is_err());
+    }
+
+    #[test]
+    fn an_authority_may_have_a_port() {
+        for (written, normal) in [
+            ("A.example:8080", "a.example:8080"),
+            ("a.example.", "a.example"),
+            ("[::1]:1", "[::1]:1"),
+            ("[::1]", "[::1]"),
+            ("upstream", "upstream"),
+        ] {
+            assert_eq!(authority(written).unwrap(), normal);
+        }
+        for bad in ["", "a:0", "a:b", "a:65536", ":1", "http://a", "*.a", "::1"] {
+            assert!(authority(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

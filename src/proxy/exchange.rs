@@ -86,6 +86,8 @@ struct Note {
     referer: Option<HeaderValue>,
     peer: Option<String>,
     endpoint: Option<(u32, u32)>,
+    /// Time spent connecting; `None` where a pooled connection was used.
+    connect: Option<Duration>,
 }
 
 impl Exchange {
@@ -97,7 +99,8 @@ impl Exchange {
         let pin = worker.view.pin();
         client.wire.turn(IN_EXCHANGE, HEAD_BEGUN | BODY_UNREAD);
         client.requests.set(client.requests.get() + 1);
-        let note = pin.access_log.then(|| Box::new(Note::of(parts)));
+        let logs = pin.access_log.is_some();
+        let note = logs.then(|| Box::new(Note::of(parts)));
         Box::new(Exchange {
             pin,
             started,
@@ -184,6 +187,21 @@ impl Exchange {
         self.attempts += 1;
         if let Some(note) = &mut self.note {
             note.endpoint = Some((upstream, endpoint));
+        }
+    }
+
+    /// The clock, where the log wants to know how long something takes; else nobody needs it.
+    #[must_use]
+    pub fn clock_for_log(&self) -> Option<Nanos> {
+        self.note.is_some().then(|| self.client.worker.read_clock())
+    }
+
+    /// A connect that began at `since` has come to its end, for better or worse.
+    pub fn connected_since(&mut self, since: Option<Nanos>) {
+        if let (Some(now), Some(since)) = (self.clock_for_log(), since)
+            && let Some(note) = &mut self.note
+        {
+            *note.connect.get_or_insert_default() += now.since(since);
         }
     }
 
@@ -340,7 +358,9 @@ impl Exchange {
     }
 
     fn log(&self, now: Nanos) {
-        let Some(note) = &self.note else { return };
+        let (Some(note), Some(shape)) = (&self.note, &self.pin.access_log) else {
+            return;
+        };
         let (upstream, endpoint) = match note.endpoint {
             Some((u, e)) => {
                 let upstream = &self.pin.upstreams[u as usize];
@@ -376,6 +396,7 @@ impl Exchange {
             bytes_in: Some(self.upload.as_ref().map_or(0, |u| u.bytes())),
             bytes_out: Some(self.bytes_out),
             duration: Some(now.since(self.started)),
+            connect: note.connect,
             first_byte: self.head_at.map(|at| at.since(self.started)),
             user_agent: note.user_agent.as_ref().map(HeaderValue::as_bytes),
             referer: note.referer.as_ref().map(HeaderValue::as_bytes),
@@ -385,7 +406,7 @@ impl Exchange {
             .worker
             .log
             .borrow_mut()
-            .push(&entry, time::wall_at(self.started));
+            .push(&entry, time::wall_at(self.started), shape);
     }
 
     fn final_status(&self) -> StatusCode {
@@ -425,6 +446,7 @@ impl Note {
             referer: parts.headers.get(header::REFERER).cloned(),
             peer: None,
             endpoint: None,
+            connect: None,
         }
     }
 }

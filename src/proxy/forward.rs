@@ -56,8 +56,10 @@ pub async fn forward(
         }
     }
     // Boxed: dialling is rare, and its size would be every request's.
-    let connection = Box::pin(open(exchange, plan)).await?;
-    exchange.connection = Some(connection);
+    let began = exchange.clock_for_log();
+    let opened = Box::pin(open(exchange, plan)).await;
+    exchange.connected_since(began);
+    exchange.connection = Some(opened?);
     match attempt(exchange, request, plan, false).await {
         Outcome::Answered => accept(exchange),
         Outcome::Failed(refusal) => Err(refusal),

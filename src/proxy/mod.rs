@@ -32,7 +32,7 @@ use crate::http::forwarded::{self, Hop};
 use crate::http::reply::{self, Refusal};
 use crate::http::request_id;
 use crate::http::upload::{RequestBody, Rules, Upload};
-use crate::route::Found as Routed;
+use crate::route::{self, Found as Routed};
 use crate::snapshot::{Action, Forward, Target};
 use body::{Body, Relay};
 use client::Client;
@@ -186,8 +186,15 @@ fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), R
 }
 
 fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
-    let table = &exchange.pin.table;
-    match table.find(head.host_name(), parts.uri.path(), &parts.method) {
+    let asked = route::Asked {
+        listener: exchange.client.listener as u16,
+        host: head.host_name(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    match exchange.pin.table.find(&asked) {
         Routed::Match(target) => Ok(*target),
         Routed::MethodNotAllowed(allowed) => {
             let allow = HeaderValue::from_str(&allowed.to_string())

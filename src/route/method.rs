@@ -56,22 +56,22 @@ impl Methods {
     }
 
     /// HEAD is not GET: a rule takes what it names.
-    pub(super) fn accept(&self, asked: Asked<'_>) -> bool {
+    pub(super) fn accept(&self, asked: Classified<'_>) -> bool {
         self.known & asked.bit != 0 || (asked.bit == OTHER && self.others.contains(asked.method))
     }
 }
 
 /// The method of a request, classified once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'m> {
+pub(super) struct Classified<'m> {
     bit: u16,
     method: &'m Method,
 }
 
-impl<'m> Asked<'m> {
+impl<'m> Classified<'m> {
     /// Of this request.
-    pub(super) fn new(method: &'m Method) -> Asked<'m> {
-        Asked {
+    pub(super) fn new(method: &'m Method) -> Classified<'m> {
+        Classified {
             bit: bit(method),
             method,
         }

@@ -1,36 +1,52 @@
-//! Which rule does a request belong to: host, then path, then method, from one immutable table.
+//! Which rule does a request belong to: host, path, method, fields, query, from one immutable table.
 //!
 //! Law: [`Table::find`] answers what a linear matcher over the file would, for every input, and allocates nothing
-//! on the way to a match. The order: the most specific host alone; exact path, then prefixes from the longest;
-//! rules that name the method before those that take any; then the order of the file. A rule with a less
-//! specific path is tried when a more specific one does not fit; a less specific host never is.
+//! on the way to a match, but where an expression is asked about a value that must first be put together. The order:
+//! the most specific host of the listener alone; exact path, then regular expressions in the order of the file, then
+//! prefixes from the longest; rules that name the method before those that take any; more fields; more of the query;
+//! then the order of the file. A rule with a less specific path is tried when a more specific one does not fit; a
+//! less specific host never is.
 
+mod build;
+mod conditions;
 mod host;
 mod method;
 mod path;
+mod query;
+mod regexes;
 #[cfg(test)]
 mod tests;
 mod trie;
+mod whole;
 
-use std::collections::BTreeMap;
+use std::iter;
 
-use http::Method;
+use http::{HeaderMap, HeaderName, Method};
 
+use build::Draft;
+use conditions::Conditions;
 use host::Hosts;
 pub use method::Allowed;
-use method::{Asked, Methods};
+use method::{Classified, Methods};
 use path::{Paths, Places};
-use trie::{NOWHERE, index};
+use regexes::Regexes;
+pub use whole::compile as compile_regex;
 
 /// What a request must look like; all of its parts hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pattern {
+    /// Numbers of the listeners that the rule is served on; empty = all.
+    pub listeners: Vec<u16>,
     /// Names in lower case without port or dot at the end, or `*.example.com` for every name below; empty = any host.
     pub hosts: Vec<String>,
     /// The path, normalised as requests are.
     pub path: PathPattern,
     /// Empty = any method.
     pub methods: Vec<Method>,
+    /// Several lines of one field count as one, joined with `,`.
+    pub headers: Vec<(HeaderName, ValueMatch)>,
+    /// The first value of each name counts, both percent-decoded; `+` is a plus sign.
+    pub query: Vec<(String, ValueMatch)>,
 }
 
 /// What a field or a parameter of the query must be.
@@ -38,7 +54,7 @@ pub struct Pattern {
 pub enum ValueMatch {
     /// This value, byte for byte.
     Exact(String),
-    /// A regular expression that the whole value matches. Valid.
+    /// A regular expression that the whole value matches, as [`compile_regex`] takes it; any other text matches nothing.
     Regex(String),
     /// There, or not there.
     Present(bool),
@@ -49,8 +65,34 @@ pub enum ValueMatch {
 pub enum PathPattern {
     /// The whole path, byte for byte.
     Exact(String),
+    /// A regular expression that the whole path matches, as [`compile_regex`] takes it; any other text matches nothing.
+    Regex(String),
     /// Whole segments of its beginning; a slash at the end makes no difference.
     Prefix(String),
+}
+
+impl Default for PathPattern {
+    /// Every path.
+    fn default() -> Self {
+        PathPattern::Prefix("/".into())
+    }
+}
+
+/// What the table needs to know of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'r> {
+    /// The number of the listener that it came in by.
+    pub listener: u16,
+    /// In any case, without port and dot at its end; empty if there is none.
+    pub host: &'r [u8],
+    /// Normalised, without the query.
+    pub path: &'r str,
+    /// What follows the question mark.
+    pub query: Option<&'r str>,
+    /// As the client wrote it.
+    pub method: &'r Method,
+    /// As the client sent them.
+    pub headers: &'r HeaderMap,
 }
 
 /// The answer of [`Table::find`].
@@ -58,9 +100,9 @@ pub enum PathPattern {
 pub enum Found<'t, T> {
     /// The value of the rule that the request belongs to.
     Match(&'t T),
-    /// Rules fit its host and path, none its method: 405.
+    /// Rules fit all of it but its method: 405.
     MethodNotAllowed(Allowed),
-    /// No rule fits its host and path: 404.
+    /// No rule fits it, whatever its method: 404.
     None,
 }
 
@@ -68,102 +110,94 @@ pub enum Found<'t, T> {
 #[derive(Debug)]
 pub struct Table<T> {
     values: Vec<T>,
+    /// For every listener that no rule names.
     hosts: Hosts,
+    /// By the number of the listener, for those that a rule names.
+    own_hosts: Vec<Option<Hosts>>,
     paths: Paths,
-    /// By place; those of one place differ in their methods only.
+    regexes: Regexes,
+    /// Those of one place have host and path in common.
     places: Vec<Place>,
     candidates: Vec<Candidate>,
+    conditions: Vec<Conditions>,
 }
 
 impl<T> Table<T> {
     /// From rules in the order of the file. Cannot fail: of two equal patterns the first wins.
     pub fn new(rules: impl IntoIterator<Item = (Pattern, T)>) -> Table<T> {
-        let mut values = Vec::new();
-        let mut hosts: BTreeMap<Option<String>, Rules> = BTreeMap::new();
+        let mut draft = Draft::new();
         for (pattern, value) in rules {
-            let candidate = Candidate {
-                methods: Methods::new(&pattern.methods),
-                value: index(values.len()),
-            };
-            values.push(value);
-            let path = match pattern.path {
-                PathPattern::Prefix(_) => PathPattern::Prefix(path::key(&pattern.path).to_owned()),
-                exact @ PathPattern::Exact(_) => exact,
-            };
-            let mut names: Vec<Option<String>> = pattern
-                .hosts
-                .iter()
-                .map(|name| Some(name.to_ascii_lowercase()))
-                .collect();
-            if names.is_empty() {
-                names.push(None);
-            }
-            for name in names {
-                hosts
-                    .entry(name)
-                    .or_default()
-                    .entry(path.clone())
-                    .or_default()
-                    .push(candidate.clone());
-            }
+            draft.add(pattern, value);
         }
-        let mut table = Table {
-            values,
-            hosts: Hosts::new(std::iter::empty()),
-            paths: Paths::new(),
-            places: Vec::new(),
-            candidates: Vec::new(),
-        };
-        let roots: Vec<(Option<String>, u32)> = hosts
-            .into_iter()
-            .map(|(name, rules)| (name, table.settle(rules)))
-            .collect();
-        table.hosts = Hosts::new(roots.iter().map(|(name, root)| (name.as_deref(), *root)));
-        table
+        draft.finish()
     }
 
-    /// The rule of a request: `host` in any case without port and dot at its end (empty if there is none), `path` normalised.
-    pub fn find(&self, host: &[u8], path: &str, method: &Method) -> Found<'_, T> {
-        let places = self.paths.find(self.hosts.find(host), path);
-        let asked = Asked::new(method);
-        if let Some(value) = self.choose(places.exact, asked) {
+    /// The rule of a request.
+    pub fn find(&self, asked: &Asked<'_>) -> Found<'_, T> {
+        let root = self.hosts(asked.listener).find(asked.host);
+        let places = self.paths.find(root, asked.path);
+        let method = Classified::new(asked.method);
+        if let Some(value) = self.choose(places.exact, method, asked) {
+            return Found::Match(value);
+        }
+        if !self.regexes.is_empty()
+            && let Some(value) = self.choose_by_regex(root, method, asked)
+        {
             return Found::Match(value);
         }
         let mut at = places.prefix;
         while let Some(place) = self.places.get(at as usize) {
-            if let Some(value) = self.choose(at, asked) {
+            if let Some(value) = self.choose(at, method, asked) {
                 return Found::Match(value);
             }
             at = place.shorter;
         }
-        self.refuse(places)
+        self.refuse(root, places, asked)
     }
 
-    /// The first candidate of one place that takes the method.
-    fn choose(&self, place: u32, asked: Asked<'_>) -> Option<&T> {
-        let candidate = self
-            .candidates(place)
-            .iter()
-            .find(|candidate| candidate.methods.accept(asked))?;
+    fn hosts(&self, listener: u16) -> &Hosts {
+        match self.own_hosts.get(usize::from(listener)) {
+            Some(Some(own)) => own,
+            _ => &self.hosts,
+        }
+    }
+
+    /// The first candidate of one place that takes the request.
+    fn choose(&self, place: u32, method: Classified<'_>, asked: &Asked<'_>) -> Option<&T> {
+        let candidate = self.candidates(place).iter().find(|candidate| {
+            candidate.methods.accept(method) && self.conditions_hold(candidate, asked)
+        })?;
         self.values.get(candidate.value as usize)
+    }
+
+    /// Apart, so that tables without expressions do not carry it along.
+    #[inline(never)]
+    fn choose_by_regex(&self, root: u32, method: Classified<'_>, asked: &Asked<'_>) -> Option<&T> {
+        self.regexes
+            .find(root, asked.path)
+            .find_map(|place| self.choose(place, method, asked))
+    }
+
+    fn conditions_hold(&self, candidate: &Candidate, asked: &Asked<'_>) -> bool {
+        let conditions = self.conditions.get(candidate.conditions as usize);
+        conditions.is_none_or(|conditions| conditions.hold(asked.headers, asked.query))
     }
 
     /// Nothing fits: is it for the method alone?
     #[cold]
-    fn refuse(&self, places: Places) -> Found<'_, T> {
-        if places.exact == NOWHERE && places.prefix == NOWHERE {
-            return Found::None;
-        }
+    fn refuse(&self, root: u32, places: Places, asked: &Asked<'_>) -> Found<'_, T> {
+        let prefixes = iter::successors(Some(places.prefix), |&at| {
+            self.places.get(at as usize).map(|place| place.shorter)
+        });
         let mut allowed = Allowed::default();
-        let mut at = places.prefix;
-        self.candidates(places.exact)
-            .iter()
+        iter::once(places.exact)
+            .chain(self.regexes.find(root, asked.path))
+            .chain(prefixes)
+            .flat_map(|place| self.candidates(place))
+            .filter(|candidate| self.conditions_hold(candidate, asked))
             .for_each(|candidate| allowed.add(&candidate.methods));
-        while let Some(place) = self.places.get(at as usize) {
-            self.candidates(at)
-                .iter()
-                .for_each(|candidate| allowed.add(&candidate.methods));
-            at = place.shorter;
+        if allowed.iter().next().is_none() {
+            return Found::None;
         }
         Found::MethodNotAllowed(allowed)
     }
@@ -174,34 +208,7 @@ impl<T> Table<T> {
             None => &[],
         }
     }
-
-    /// Takes over the rules of one host and answers their root.
-    fn settle(&mut self, rules: Rules) -> u32 {
-        let mut numbered = Vec::with_capacity(rules.len());
-        for (pattern, mut candidates) in rules {
-            // Stable, so that what names its methods goes first and the order of the file decides the rest.
-            candidates.sort_by_key(|candidate| candidate.methods.is_any());
-            let first = index(self.candidates.len());
-            self.candidates.append(&mut candidates);
-            numbered.push((pattern, index(self.places.len())));
-            self.places.push(Place {
-                first,
-                end: index(self.candidates.len()),
-                shorter: NOWHERE,
-            });
-        }
-        for (place, shorter) in
-            path::shorter(numbered.iter().map(|(pattern, place)| (pattern, *place)))
-        {
-            self.places[place as usize].shorter = shorter;
-        }
-        self.paths
-            .plant(numbered.iter().map(|(pattern, place)| (pattern, *place)))
-    }
 }
-
-/// The rules of one host, while the table is built.
-type Rules = BTreeMap<PathPattern, Vec<Candidate>>;
 
 /// One host and path: which candidates, and where to go on if none fits.
 #[derive(Clone, Copy, Debug)]
@@ -216,4 +223,6 @@ struct Place {
 struct Candidate {
     methods: Methods,
     value: u32,
+    /// Of fields and query; [`trie::NOWHERE`] if it asks nothing of them.
+    conditions: u32,
 }

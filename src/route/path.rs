@@ -43,6 +43,8 @@ impl Paths {
             match pattern {
                 PathPattern::Exact(_) => ends.whole = place,
                 PathPattern::Prefix(_) => ends.part = place,
+                // Found by `regexes`.
+                PathPattern::Regex(_) => {}
             }
         }
         self.trie.plant(&keys)
@@ -114,9 +116,9 @@ pub(super) fn shorter<'p>(sorted: impl Iterator<Item = (&'p PathPattern, u32)>) 
 }
 
 /// The bytes that a pattern is found by: a prefix without slash at its end, so that `/` becomes nothing.
-pub(super) fn key(pattern: &PathPattern) -> &str {
+fn key(pattern: &PathPattern) -> &str {
     match pattern {
-        PathPattern::Exact(path) => path,
+        PathPattern::Exact(path) | PathPattern::Regex(path) => path,
         PathPattern::Prefix(path) => path.trim_end_matches('/'),
     }
 }

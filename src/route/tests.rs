@@ -1,5 +1,9 @@
 //! The table against rows of expectations: hosts, paths, methods, precedence.
 
+mod cases;
+
+use std::sync::LazyLock;
+
 use super::*;
 
 /// Rules in one line each: `hosts | path | methods -> value`, where a path that begins with `=` is exact.
@@ -23,6 +27,7 @@ fn table(rules: &[&str]) -> Table<String> {
                 hosts,
                 path,
                 methods,
+                ..Pattern::default()
             },
             value.trim().to_owned(),
         )
@@ -37,12 +42,29 @@ fn check(table: &Table<String>, rows: &[&str]) {
         let [method, host, path] = request.split_whitespace().collect::<Vec<_>>()[..] else {
             panic!("{row}")
         };
-        let found = match table.find(host.as_bytes(), path, &method.parse().unwrap()) {
-            Found::Match(value) => value.clone(),
-            Found::MethodNotAllowed(allowed) => format!("405 {allowed}"),
-            Found::None => "404".to_owned(),
-        };
-        assert_eq!(found, expected, "{row}");
+        let method = method.parse().unwrap();
+        assert_eq!(ask(table, &plain(host, path, &method)), expected, "{row}");
+    }
+}
+
+static NO_FIELDS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+
+fn plain<'r>(host: &'r str, path: &'r str, method: &'r Method) -> Asked<'r> {
+    Asked {
+        listener: 0,
+        host: host.as_bytes(),
+        path,
+        query: None,
+        method,
+        headers: &NO_FIELDS,
+    }
+}
+
+fn ask(table: &Table<String>, asked: &Asked<'_>) -> String {
+    match table.find(asked) {
+        Found::Match(value) => value.clone(),
+        Found::MethodNotAllowed(allowed) => format!("405 {allowed}"),
+        Found::None => "404".to_owned(),
     }
 }
 
@@ -311,12 +333,10 @@ fn the_first_of_equals_wins() {
 #[test]
 fn an_empty_table_finds_nothing() {
     check(&table(&[]), &["GET h / -> 404"]);
+    let asked = plain("", "/", &Method::GET);
+    assert_eq!(table(&["h|/| -> v"]).find(&asked), Found::None);
     assert_eq!(
-        table(&["h|/| -> v"]).find(b"", "/", &Method::GET),
-        Found::None
-    );
-    assert_eq!(
-        table(&["|/| -> v"]).find(b"", "/", &Method::GET),
+        table(&["|/| -> v"]).find(&asked),
         Found::Match(&"v".to_owned())
     );
 }

@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method};
 
 use crate::error::Reason;
 use crate::http::reply::{self, Refusal};
 use crate::proxy::client::Client;
-use crate::telemetry::access_log::Entry;
+use crate::telemetry::access_log::{Entry, Shape};
 use crate::time;
 
 const MOST: usize = 1024 * 1024;
@@ -41,8 +41,8 @@ pub(super) async fn refuse(
     );
     pin.unrouted.count_reason(worker.index, reason);
     pin.unrouted.duration.record(worker.index, 0);
-    if pin.access_log {
-        log(client, &id, reason.status(), reason, answer.len());
+    if let Some(shape) = &pin.access_log {
+        log(client, shape, &id, reason, answer.len());
     }
     drop(pin);
     if timeout(WITHIN, stream.write_all(&answer))
@@ -53,13 +53,13 @@ pub(super) async fn refuse(
     }
 }
 
-fn log(client: &Client, id: &http::HeaderValue, status: StatusCode, reason: Reason, bytes: usize) {
+fn log(client: &Client, shape: &Shape, id: &HeaderValue, reason: Reason, bytes: usize) {
     let pin = client.worker.view.pin();
     let entry = Entry {
         request_id: Some(id.as_bytes()),
         client: Some(client.peer_text.as_bytes()),
         listener: Some(&pin.listeners[client.listener].name),
-        status: Some(status.as_u16()),
+        status: Some(reason.status().as_u16()),
         reason: Some(reason.word()),
         bytes_out: Some(bytes as u64),
         ..Entry::default()
@@ -68,7 +68,7 @@ fn log(client: &Client, id: &http::HeaderValue, status: StatusCode, reason: Reas
         .worker
         .log
         .borrow_mut()
-        .push(&entry, time::wall_nanos());
+        .push(&entry, time::wall_nanos(), shape);
 }
 
 /// Shuts the write side and throws away up to 1 MiB for at most 2 s.

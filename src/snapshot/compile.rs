@@ -12,6 +12,7 @@ use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
+use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
 use crate::upstream::balance::Balancer;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream};
@@ -48,17 +49,22 @@ pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> 
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
         listeners: listeners(config, &mut carry, ground),
-        table: Table::new(patterns(config)),
+        table: Table::new(patterns(config, &mut carry, workers)),
         routes,
         upstreams,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
-        access_log: config.logging.access.is_some(),
+        access_log: config.logging.access.as_ref().map(log_shape),
         carry,
     }
 }
 
-fn patterns(config: &Config) -> Vec<(Pattern, Target)> {
+fn patterns(config: &Config, carry: &mut Carry, workers: usize) -> Vec<(Pattern, Target)> {
+    let numbers: Vec<u16> = config
+        .listeners
+        .iter()
+        .map(|l| carry.listener(&l.name, workers).number)
+        .collect();
     let mut patterns = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {
         for m in &route.matches {
@@ -68,12 +74,15 @@ fn patterns(config: &Config) -> Vec<(Pattern, Target)> {
                     (PathPattern::Prefix(path.clone()), 0)
                 }
                 config::PathMatch::Prefix(path) => (PathPattern::Prefix(path.clone()), path.len()),
-                config::PathMatch::Regex(path) => (PathPattern::Exact(path.clone()), 0),
+                config::PathMatch::Regex(text) => (PathPattern::Regex(text.clone()), 0),
             };
             let pattern = Pattern {
+                listeners: route.listeners.iter().map(|l| numbers[*l]).collect(),
                 hosts: m.hosts.clone(),
                 path,
                 methods: m.methods.clone(),
+                headers: m.headers.clone(),
+                query: m.query.clone(),
             };
             patterns.push((
                 pattern,
@@ -251,4 +260,17 @@ fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener
         .into_iter()
         .map(|(_, listener)| listener)
         .collect()
+}
+
+fn log_shape(access: &config::AccessLog) -> Shape {
+    match &access.format {
+        config::LogFormat::Json(fields) => Shape::json(fields, access.sample_per_million),
+        config::LogFormat::Text(pieces) => Shape::text(
+            pieces.iter().map(|piece| match piece {
+                config::LogPiece::Literal(text) => Piece::Literal(text.clone()),
+                config::LogPiece::Field(field) => Piece::Field(*field),
+            }),
+            access.sample_per_million,
+        ),
+    }
 }

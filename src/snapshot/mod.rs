@@ -19,6 +19,7 @@ use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
+use crate::telemetry::access_log::Shape;
 use crate::upstream::{Timeouts, Upstream};
 use carry::Carry;
 
@@ -38,8 +39,8 @@ pub struct Snapshot {
     pub unrouted: Arc<RouteStats>,
     /// Do answers of our own name upstreams and limits?
     pub show_detail: bool,
-    /// Is there an access log?
-    pub access_log: bool,
+    /// How the access log looks; `None` = off.
+    pub access_log: Option<Shape>,
     /// State by identity, for the next snapshot.
     pub carry: Carry,
 }

@@ -53,6 +53,41 @@ fn a_line_tells_what_happened() {
 }
 
 #[test]
+fn connecting_is_timed_for_a_new_connection_only() {
+    let echo = Echo::start("app");
+    let gateway = Setup::to(echo.address()).top("workers: 1").start();
+    let mut client = gateway.client();
+    client.get("/first").expect_ok();
+    client.get("/second").expect_ok();
+    let first = gateway.await_access("path", "/first");
+    let second = gateway.await_access("path", "/second");
+    let time = |line: &serde_json::Value, key: &str| line[key].as_f64().unwrap();
+    assert!(time(&first, "connect_ms") > 0.0, "{first}");
+    assert!(
+        time(&first, "connect_ms") <= time(&first, "first_byte_ms"),
+        "{first}"
+    );
+    assert!(
+        time(&first, "first_byte_ms") <= time(&first, "duration_ms"),
+        "{first}"
+    );
+    assert!(second.get("connect_ms").is_none(), "{second}");
+}
+
+#[test]
+fn a_connect_that_fails_is_timed_too() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let gateway = Setup::to(closed).start();
+    assert_eq!(gateway.get("/refused").status, 502);
+    let line = gateway.await_access("path", "/refused");
+    assert!(line["connect_ms"].as_f64().is_some(), "{line}");
+    assert_eq!(line["reason"], "upstream_connect_failed");
+}
+
+#[test]
 fn a_hostile_field_cannot_break_a_line() {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address()).start();

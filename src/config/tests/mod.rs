@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod grammar;
 mod hostile;
 mod rules;
 mod table;

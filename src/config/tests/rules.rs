@@ -140,7 +140,7 @@ fn files_that_cannot_be_read_are_problems() {
     );
     assert_eq!(
         message(load(&folder, &no_env)),
-        "cannot be read: it is a directory"
+        "cannot be read: it is a directory without `*.yaml`"
     );
     assert!(
         message(load(&folder.join("none"), &no_env)).starts_with("cannot be read: No such file")

@@ -12,7 +12,6 @@ fn walk(
     depth: usize,
     visit: &mut dyn FnMut(&str, &'static Key),
 ) {
-    // `route_defaults` repeats the table of routes; nothing is deeper than this.
     assert!(depth < 10, "{above}");
     for key in keys {
         let path = if above.is_empty() {
@@ -21,6 +20,10 @@ fn walk(
             format!("{above}.{}", key.name)
         };
         visit(&path, key);
+        // The defaults of routes are the table of routes once more.
+        if path == "route_defaults" {
+            continue;
+        }
         walk(key.shape.keys(), &path, depth + 1, visit);
     }
 }
@@ -103,6 +106,19 @@ fn uncommented(text: &str) -> String {
     out
 }
 
+/// Maps whose keys are names of the file's own, or of header fields.
+const FREE: [&str; 9] = [
+    "upstreams",
+    "routes.upstream",
+    "routes.match.headers",
+    "routes.match.query",
+    "routes.respond.headers",
+    "routes.request_headers.set",
+    "routes.request_headers.add",
+    "routes.response_headers.set",
+    "routes.response_headers.add",
+];
+
 fn written_paths(node: &Node, above: &str, out: &mut Vec<String>) {
     match &node.kind {
         Kind::Scalar(_) => {}
@@ -111,12 +127,15 @@ fn written_paths(node: &Node, above: &str, out: &mut Vec<String>) {
             .for_each(|item| written_paths(item, above, out)),
         Kind::Map(entries) => {
             for (key, value) in entries {
-                // Names of upstreams and of header fields are no keys of the table.
-                let free = above == "upstreams" || above == "routes.respond.headers";
-                let path = match (above.is_empty(), free) {
-                    (true, _) => key.text.clone(),
-                    (_, true) => format!("{above}.*"),
-                    _ => format!("{above}.{}", key.text),
+                let path = match above {
+                    "" => key.text.clone(),
+                    above
+                        if FREE.contains(&above.replace(".*", "").as_str())
+                            && !above.ends_with('*') =>
+                    {
+                        format!("{above}.*")
+                    }
+                    above => format!("{above}.{}", key.text),
                 };
                 written_paths(value, &path, out);
                 out.push(path.replace(".*", ""));
@@ -129,7 +148,7 @@ fn written_paths(node: &Node, above: &str, out: &mut Vec<String>) {
 fn the_example_shows_every_key_in_force() {
     let text = uncommented(&example());
     let mut report = Report::new("gateway.yaml", &text);
-    let tree = read::read(&text, &mut report).unwrap().unwrap();
+    let tree = read::read(0, &mut 0, &mut report).unwrap().unwrap();
     assert!(report.finish().is_ok());
     let mut written = Vec::new();
     written_paths(&tree, "", &mut written);

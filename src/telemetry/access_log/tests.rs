@@ -42,10 +42,25 @@ fn full_entry<'a>() -> Entry<'a> {
     }
 }
 
-fn line_of(entry: &Entry<'_>) -> String {
+/// The line in this shape, without its end.
+fn shaped(shape: &Shape, entry: &Entry<'_>) -> String {
     let mut out = Vec::new();
-    write_entry(&mut out, entry);
+    shape.write(&mut out, &mut Stamp::new(), entry, WALL);
+    assert_eq!(out.pop(), Some(b'\n'));
     String::from_utf8(out).unwrap()
+}
+
+fn usual() -> Shape {
+    Shape::json(LogField::ALL, 1_000_000)
+}
+
+/// The usual line after its time.
+fn line_of(entry: &Entry<'_>) -> String {
+    let line = shaped(&usual(), entry);
+    let rest = line
+        .strip_prefix("{\"time\":\"2026-11-21T01:22:33.123Z\"")
+        .unwrap();
+    rest.strip_suffix('}').unwrap().to_owned()
 }
 
 /// A directory of its own for one test.
@@ -126,7 +141,7 @@ proptest! {
         path in prop::collection::vec(any::<u8>(), 0..100), agent in prop::collection::vec(any::<u8>(), 0..100),
     ) {
         let entry = Entry { path: Some(&path), user_agent: Some(&agent), host: Some(&agent), ..full_entry() };
-        let line = format!("{{\"time\":\"\"{}}}", line_of(&entry));
+        let line = shaped(&usual(), &entry);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         prop_assert_eq!(value.as_object().unwrap().len(), 22);
         prop_assert!(!line.contains('\n'));
@@ -148,6 +163,7 @@ fn lines_reach_the_file_and_a_rotated_file_is_left() {
             ..Entry::default()
         },
         WALL,
+        &usual(),
     );
     buffer.flush();
     let first = "kept\n{\"time\":\"2026-11-21T01:22:33.123Z\",\"status\":200}\n";
@@ -164,6 +180,7 @@ fn lines_reach_the_file_and_a_rotated_file_is_left() {
             ..Entry::default()
         },
         WALL + 1_000_000,
+        &usual(),
     );
     drop(buffer);
     assert!(writer.finish(SOON));
@@ -187,7 +204,7 @@ fn lines_go_elsewhere_after_a_redirect_but_not_to_where_nothing_can_be_opened() 
     );
     writer.redirect(LogPath::File(two.clone())).unwrap();
     let mut buffer = Buffer::new(writer.sender());
-    buffer.push(&Entry::default(), WALL);
+    buffer.push(&Entry::default(), WALL, &usual());
     drop(buffer);
     assert!(writer.finish(SOON));
     assert_eq!(fs::read_to_string(&one).unwrap(), "");
@@ -215,14 +232,14 @@ fn a_full_disk_costs_lines_and_nothing_else() {
     let writer = Writer::start(LogPath::File("/dev/full".into()), Arc::clone(&dropped)).unwrap();
     let mut buffer = Buffer::new(writer.sender());
     for round in 1..=3 {
-        buffer.push(&Entry::default(), WALL);
-        buffer.push(&Entry::default(), WALL);
+        buffer.push(&Entry::default(), WALL, &usual());
+        buffer.push(&Entry::default(), WALL, &usual());
         buffer.flush();
         until("the count", || dropped.load(Relaxed) == 2 * round);
     }
     let scratch = Scratch::new("full");
     writer.redirect(LogPath::File(scratch.path("log"))).unwrap();
-    buffer.push(&Entry::default(), WALL);
+    buffer.push(&Entry::default(), WALL, &usual());
     drop(buffer);
     assert!(writer.finish(SOON));
     assert_eq!(
@@ -250,7 +267,7 @@ fn a_reader_that_left_costs_lines_and_nothing_else() {
     let (reader, writer) = start_on_pipe(&dropped);
     drop(reader);
     let mut buffer = Buffer::new(writer.sender());
-    buffer.push(&Entry::default(), WALL);
+    buffer.push(&Entry::default(), WALL, &usual());
     drop(buffer);
     assert!(writer.finish(SOON));
     assert_eq!(dropped.load(Relaxed), 1);
@@ -271,6 +288,7 @@ fn a_reader_that_stalls_never_stops_a_worker_and_every_line_is_written_or_counte
                 ..Entry::default()
             },
             WALL,
+            &usual(),
         );
         pushed += 1;
     }
@@ -304,6 +322,7 @@ fn a_stalled_log_does_not_hold_up_the_end() {
                 ..Entry::default()
             },
             WALL,
+            &usual(),
         );
     }
     drop(buffer);
