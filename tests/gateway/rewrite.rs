@@ -171,7 +171,7 @@ fn the_host_that_the_upstream_sees() {
         assert_eq!(ask_host(&mut client, "/x").all("host"), [seen]);
         let entry = gateway.await_access("path", "/x");
         assert_eq!(
-            entry["host"], "asked.test",
+            entry["host"], "asked.test:81",
             "the log names what was asked for"
         );
     }
