@@ -102,10 +102,8 @@ fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> Ex
     }
     let result = watch.and_then(|watch| {
         watch.set_paths(loaded.sources.clone());
-        let files = loaded.sources.clone();
         let source = Source {
             path: path.to_owned(),
-            files,
             watch,
             env: environment,
             changes,

@@ -27,8 +27,9 @@ use crate::snapshot::shared::Shared;
 use crate::telemetry::access_log::Writer;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
+use admin::Admin;
 use listener::Admission;
-use reload::Reloader;
+use reload::{Reloader, Standing};
 
 /// Descriptors kept for everything but client connections and their upstream side.
 const OWN_DESCRIPTORS: u64 = 256;
@@ -61,11 +62,7 @@ impl Gateway {
         };
         let shared = Shared::new(compile(&config, None, ground));
         let gateway = Arc::new(GatewayStats::new(workers));
-        let admin = config
-            .admin
-            .as_ref()
-            .map(|admin| bind_admin(admin.bind))
-            .transpose()?;
+        let admin = config.admin.as_ref().map(bind_admin).transpose()?;
         let path = config
             .logging
             .access
@@ -113,9 +110,12 @@ impl Gateway {
     pub fn control(self, source: Option<Source>, level: LevelHandle) -> io::Result<()> {
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(2)
+            .max_blocking_threads(4)
             .build_local(LocalOptions::default())?;
-        runtime.block_on(self.run(source, level))
+        let result = runtime.block_on(self.run(source, level));
+        // A file that is read from a mount that hangs must not hold up the end.
+        runtime.shutdown_background();
+        result
     }
 
     async fn run(self, source: Option<Source>, level: LevelHandle) -> io::Result<()> {
@@ -123,41 +123,35 @@ impl Gateway {
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         ];
-        let mut hangup = signal(SignalKind::hangup())?;
-        if let Some(socket) = self.admin {
-            let page = admin::Admin::new(
-                self.shared.clone(),
-                self.gateway.clone(),
-                self.drain.clone(),
-            );
-            tokio::task::spawn_local(page.serve(socket));
-        }
-        let mut reloader = Reloader::new(
-            self.config,
-            self.shared,
-            self.gateway,
+        let hangup = signal(SignalKind::hangup())?;
+        let standing = Standing::new(self.config);
+        let (reloader, desk) = Reloader::new(
+            standing.clone(),
+            self.shared.clone(),
+            self.gateway.clone(),
             self.ground,
             source,
-            level,
-        )?;
-        tracing::info!(generation = 1, workers = self.workers.len(), "ready");
-        loop {
-            tokio::select! {
-                () = any(&mut stop) => break,
-                _ = hangup.recv() => {
-                    self.log.reopen();
-                    reloader.reload(&self.log);
-                }
-                () = reloader.changed() => reloader.reload(&self.log),
-            }
+            level.clone(),
+        );
+        if let Some(socket) = self.admin {
+            let admin = Admin::new(admin::Parts {
+                standing: standing.clone(),
+                shared: self.shared,
+                gateway: self.gateway,
+                drain: self.drain.clone(),
+                ground: self.ground,
+                desk,
+                level,
+            });
+            tokio::task::spawn_local(admin.serve(socket));
         }
-        shut_down(
-            &self.drain,
-            &reloader.config().drain,
-            &mut stop,
-            self.workers,
-        )
-        .await;
+        tracing::info!(generation = 1, workers = self.workers.len(), "ready");
+        tokio::select! {
+            () = any(&mut stop) => {}
+            () = reloader.run(&self.log, hangup) => {}
+        }
+        let drain = standing.load().config.drain.clone();
+        shut_down(&self.drain, &drain, &mut stop, self.workers).await;
         if !self.log.finish(LAST_LINES) {
             tracing::warn!("the access log did not take its last lines in time");
         }
@@ -169,8 +163,6 @@ impl Gateway {
 pub struct Source {
     /// The file.
     pub path: PathBuf,
-    /// Every file that was read for it.
-    pub files: Vec<PathBuf>,
     /// Told whenever one of the files may have changed. Watching began before they were read.
     pub watch: watch::Watch,
     /// Answers for environment variables.
@@ -241,7 +233,8 @@ fn named(error: &io::Error, what: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn bind_admin(admin: &config::Admin) -> io::Result<std::net::TcpListener> {
+    let address = admin.bind;
     let socket = std::net::TcpListener::bind(address).map_err(|e| {
         named(
             &e,
@@ -250,6 +243,11 @@ fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     })?;
     socket.set_nonblocking(true)?;
     tracing::info!(address = %socket.local_addr()?, "admin listening");
+    if admin.token.is_none() && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            "admin.bind is no loopback address and admin.token is not set: only /healthz, /readyz and /metrics are served"
+        );
+    }
     Ok(socket)
 }
 

@@ -1,11 +1,22 @@
 //! Taking up a changed file: load, compare, compile, publish; or keep what is in force and say why.
+//!
+//! Whatever asks for it (a change of a file, SIGHUP, `POST /reload`) goes the same way, one reading at a time. Files
+//! are read and parsed on a thread of their own: a mount that hangs must not hold up probes, metrics and the drain.
 
+mod changes;
+mod restart;
+
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
+
 use super::Source;
-use crate::config::{self, Config, LogPath};
+use crate::config::{self, Config, Loaded, LogPath, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{Ground, compile};
@@ -13,106 +24,252 @@ use crate::snapshot::shared::Shared;
 use crate::telemetry::access_log::Writer;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
+pub use changes::Changes;
 
 /// How often retired snapshots are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// Orders that may wait; who comes later waits before he can order.
+const ORDERS: usize = 16;
+
+/// Problems of one file that are logged; the answer to `POST /reload` has them all, and so has `check`.
+const TOLD: usize = 50;
+
+/// A configuration and its number.
+pub struct InForce {
+    /// Counts successful loads, from 1.
+    pub generation: u64,
+    /// What the file says.
+    pub config: Config,
+}
+
+/// Where everybody on the control thread finds what is in force.
+#[derive(Clone)]
+pub struct Standing(Rc<RefCell<Rc<InForce>>>);
+
+impl Standing {
+    /// Begins with the first generation.
+    #[must_use]
+    pub fn new(config: Config) -> Standing {
+        let first = InForce {
+            generation: 1,
+            config,
+        };
+        Standing(Rc::new(RefCell::new(Rc::new(first))))
+    }
+
+    /// What is in force now.
+    #[must_use]
+    pub fn load(&self) -> Rc<InForce> {
+        self.0.borrow().clone()
+    }
+
+    fn store(&self, generation: u64, config: Config) {
+        *self.0.borrow_mut() = Rc::new(InForce { generation, config });
+    }
+}
+
+/// How a reload ended.
+#[derive(Debug)]
+pub struct Report {
+    /// What is in force now.
+    pub generation: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What is doubtful in a file that was taken up.
+    pub warnings: Vec<Problem>,
+}
+
+/// What came of a reload.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// A new generation is in force.
+    Applied(Changes),
+    /// The files mean what they meant before.
+    Unchanged,
+    /// All that is wrong; the old generation stays.
+    Rejected(Vec<Problem>),
+}
+
+impl Outcome {
+    /// The same as a word for metrics and answers.
+    #[must_use]
+    pub fn result(&self) -> ReloadResult {
+        match self {
+            Outcome::Applied(_) => ReloadResult::Applied,
+            Outcome::Unchanged => ReloadResult::Unchanged,
+            Outcome::Rejected(_) => ReloadResult::Rejected,
+        }
+    }
+}
+
+/// What somebody who ordered a reload hears.
+pub enum Answer {
+    /// It was done.
+    Done(Rc<Report>),
+    /// It was not: another generation is in force than the ones that were expected.
+    Elsewhere(u64),
+}
+
+/// A reload that somebody waits for.
+struct Order {
+    /// Only while one of these generations is in force; `None` = in any case.
+    expected: Option<Vec<u64>>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Where reloads are ordered.
+#[derive(Clone)]
+pub struct Desk(mpsc::Sender<Order>);
+
+impl Desk {
+    /// Orders a reload and waits for its end; `expected` are the generations on which it shall build. `None` when the
+    /// gateway is about to end and reloads no more.
+    pub async fn reload(&self, expected: Option<Vec<u64>>) -> Option<Answer> {
+        let (answer, end) = oneshot::channel();
+        self.0.send(Order { expected, answer }).await.ok()?;
+        end.await.ok()
+    }
+}
 
 /// The configuration in force, and how it changes. Lives on the control thread.
 pub struct Reloader {
-    config: Config,
+    standing: Standing,
     shared: Arc<Shared>,
     gateway: Arc<GatewayStats>,
     ground: Ground,
     source: Option<Source>,
     level: LevelHandle,
+    orders: mpsc::Receiver<Order>,
     /// Snapshots that some request may still walk through: freeing ten thousand routes is never a request's work.
     retired: Vec<Arc<Snapshot>>,
 }
 
 impl Reloader {
-    /// For a gateway that runs on `config`.
-    ///
-    /// # Errors
-    /// Never today; kept for sources that must be opened.
+    /// For a gateway that runs on what `standing` says; `source` is where that came from, `None` if it cannot change.
+    #[must_use]
     pub fn new(
-        config: Config,
+        standing: Standing,
         shared: Arc<Shared>,
         gateway: Arc<GatewayStats>,
         ground: Ground,
         source: Option<Source>,
         level: LevelHandle,
-    ) -> io::Result<Reloader> {
-        Ok(Reloader {
-            config,
+    ) -> (Reloader, Desk) {
+        let (desk, orders) = mpsc::channel(ORDERS);
+        let reloader = Reloader {
+            standing,
             shared,
             gateway,
             ground,
             source,
             level,
+            orders,
             retired: Vec::new(),
-        })
+        };
+        (reloader, Desk(desk))
     }
 
-    /// What is in force.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Waits until a file of the configuration may have changed; frees retired snapshots meanwhile, once no request
-    /// walks through them any more.
-    pub async fn changed(&mut self) {
+    /// Takes up changes until it is dropped; `hangup` also opens `log` anew.
+    pub async fn run(mut self, log: &Writer, mut hangup: Signal) {
         loop {
+            let mut orders = Vec::new();
             let waiting = !self.retired.is_empty();
             tokio::select! {
-                Some(()) = next_change(&mut self.source) => return,
+                _ = hangup.recv() => log.reopen(),
+                Some(()) = next_change(&mut self.source) => {}
+                Some(order) = self.orders.recv() => {
+                    orders.extend(self.admit(order));
+                    if orders.is_empty() {
+                        continue;
+                    }
+                }
                 () = tokio::time::sleep(LOOK), if waiting => {
                     self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+                    continue;
                 }
             }
+            // Nothing has been read yet, so one reading answers all who ask by now.
+            while let Ok(order) = self.orders.try_recv() {
+                orders.extend(self.admit(order));
+            }
+            let report = Rc::new(self.reload(log).await);
+            for order in orders {
+                // Who does not wait any more has left.
+                let _ = order.answer.send(Answer::Done(report.clone()));
+            }
         }
     }
 
-    /// Loads the file again and takes it up, if all of it is right and it says something new.
-    pub fn reload(&mut self, log: &Writer) {
-        let Some(source) = &mut self.source else {
-            return;
+    /// The order, unless it was meant for another generation.
+    fn admit(&self, order: Order) -> Option<Order> {
+        let generation = self.standing.load().generation;
+        let expected = order.expected.as_ref();
+        if expected.is_none_or(|expected| expected.contains(&generation)) {
+            return Some(order);
+        }
+        let _ = order.answer.send(Answer::Elsewhere(generation));
+        None
+    }
+
+    /// Loads the files again and takes them up, if all of them are right and they say something new.
+    async fn reload(&mut self, log: &Writer) -> Report {
+        let (outcome, warnings) = match self.read().await {
+            None => (Outcome::Unchanged, Vec::new()),
+            Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new()),
+            Some(Ok(loaded)) => (self.take_up(loaded.config, log), loaded.warnings),
         };
+        let generation = self.standing.load().generation;
+        self.gateway
+            .reload(outcome.result(), generation, time::wall_nanos());
+        let report = Report {
+            generation,
+            outcome,
+            warnings,
+        };
+        tell(&report);
+        report
+    }
+
+    /// `None` where there is nothing to read.
+    async fn read(&mut self) -> Option<Result<Loaded, Vec<Problem>>> {
+        let source = self.source.as_mut()?;
         // Only what changed before this moment is about to be read; later changes announce themselves anew.
         while source.changes.try_recv().is_ok() {}
-        let result = match config::load(&source.path, &source.env) {
-            Err(problems) => self.reject(&config::render(&problems)),
-            Ok(loaded) => {
-                source.watch.set_paths(loaded.sources.clone());
-                source.files = loaded.sources;
-                self.take_up(loaded.config, log)
-            }
-        };
-        self.gateway
-            .reload(result, self.shared.load().generation, time::wall_nanos());
+        let (path, env) = (source.path.clone(), source.env);
+        let reading = tokio::task::spawn_blocking(move || config::load(&path, &env));
+        let result = reading.await.unwrap_or_else(|error| {
+            let file = source.path.display().to_string();
+            Err(vec![Problem::of_file(
+                &file,
+                format!("reading it failed: {error}"),
+                None,
+            )])
+        });
+        if let Ok(loaded) = &result {
+            source.watch.set_paths(loaded.sources.clone());
+        }
+        Some(result)
     }
 
-    fn reject(&self, why: &str) -> ReloadResult {
-        tracing::error!(
-            generation = self.shared.load().generation,
-            "reload rejected; the old configuration stays in force\n{why}"
-        );
-        ReloadResult::Rejected
-    }
-
-    fn take_up(&mut self, config: Config, log: &Writer) -> ReloadResult {
-        if config == self.config {
-            tracing::info!(
-                generation = self.shared.load().generation,
-                "reload unchanged"
-            );
-            return ReloadResult::Unchanged;
+    fn take_up(&mut self, config: Config, log: &Writer) -> Outcome {
+        let old = self.standing.load();
+        if changes::means_the_same(&old.config, &config) {
+            // Lines may have moved, and the pages tell them.
+            self.standing.store(old.generation, config);
+            return Outcome::Unchanged;
         }
-        if let Some(why) = needs_restart(&self.config, &config) {
-            return self.reject(&why);
+        let file = self
+            .source
+            .as_ref()
+            .map(|source| source.path.display().to_string())
+            .unwrap_or_default();
+        let refused = restart::refused(&old.config, &config, &file);
+        if !refused.is_empty() {
+            return Outcome::Rejected(refused);
         }
-        if let Err(error) = redirect_log(&config, &self.config, log) {
-            return self.reject(&format!("logging.access.path cannot be opened: {error}"));
+        if let Err(error) = redirect_log(&config, &old.config, log) {
+            let message = format!("`logging.access.path` cannot be opened: {error}");
+            return Outcome::Rejected(vec![Problem::of_file(&file, message, None)]);
         }
         let current = self.shared.load();
         let ground = Ground {
@@ -120,11 +277,55 @@ impl Reloader {
             ..self.ground
         };
         let next = Arc::new(compile(&config, Some(&current), ground));
-        tracing::info!(generation = next.generation, changes = %Changes::between(&self.config, &config), "reload applied");
-        self.level.set(config.logging.level);
+        drop(current);
+        let generation = next.generation;
+        // A level that was set by hand stays until the file says another one.
+        if config.logging.level != old.config.logging.level {
+            self.level.set(config.logging.level);
+        }
+        let changes = Changes::between(&old.config, &config);
         self.retired.push(self.shared.publish(next));
-        self.config = config;
-        ReloadResult::Applied
+        self.standing.store(generation, config);
+        Outcome::Applied(changes)
+    }
+}
+
+fn tell(report: &Report) {
+    let generation = report.generation;
+    match &report.outcome {
+        Outcome::Applied(changes) => {
+            tracing::info!(generation, %changes, "reload applied");
+            for warning in report.warnings.iter().take(TOLD) {
+                tracing::warn!(help = warning.help, "{}", line_of(warning));
+            }
+        }
+        Outcome::Unchanged => tracing::info!(generation, "reload unchanged"),
+        Outcome::Rejected(problems) => {
+            tracing::error!(
+                generation,
+                problems = problems.len(),
+                "reload rejected; the old configuration stays in force"
+            );
+            for problem in problems.iter().take(TOLD) {
+                tracing::error!(help = problem.help, "{}", line_of(problem));
+            }
+        }
+    }
+}
+
+/// A problem for the log, where each has one line; `check` shows them at length.
+fn line_of(problem: &Problem) -> String {
+    let Problem {
+        file,
+        line,
+        column,
+        message,
+        ..
+    } = problem;
+    if *line == 0 {
+        format!("{file}: {message}")
+    } else {
+        format!("{file}:{line}:{column}: {message}")
     }
 }
 
@@ -141,121 +342,5 @@ fn redirect_log(new: &Config, old: &Config, log: &Writer) -> io::Result<()> {
         (Some(access), _) => log.redirect(access.path.clone()),
         (None, Some(_)) => log.redirect(LogPath::Stdout),
         (None, None) => Ok(()),
-    }
-}
-
-/// The boot section: what cannot change while the process runs, by its name in the file.
-fn needs_restart(old: &Config, new: &Config) -> Option<String> {
-    let mut changed = Vec::new();
-    if old.workers != new.workers {
-        changed.push("workers".to_owned());
-    }
-    if old.admin != new.admin {
-        changed.push("admin".to_owned());
-    }
-    let binds = |config: &Config| -> Vec<_> {
-        let mut binds: Vec<_> = config
-            .listeners
-            .iter()
-            .map(|l| (l.name.clone(), l.bind.clone()))
-            .collect();
-        binds.sort();
-        binds
-    };
-    let (before, after) = (binds(old), binds(new));
-    for (name, bind) in &after {
-        match before.iter().find(|(other, _)| other == name) {
-            None => changed.push(format!("listeners (new: {name})")),
-            Some((_, other)) if other != bind => changed.push(format!("listeners[{name}].bind")),
-            Some(_) => {}
-        }
-    }
-    changed.extend(
-        before
-            .iter()
-            .filter(|(name, _)| !after.iter().any(|(other, _)| other == name))
-            .map(|(name, _)| format!("listeners (gone: {name})")),
-    );
-    (!changed.is_empty()).then(|| {
-        format!("{} cannot change while the gateway runs in this version: restart it, or take the change back", changed.join(", "))
-    })
-}
-
-/// What a reload did, by name.
-struct Changes {
-    added: Vec<String>,
-    changed: Vec<String>,
-    removed: Vec<String>,
-}
-
-impl Changes {
-    fn between(old: &Config, new: &Config) -> Changes {
-        let mut changes = Changes {
-            added: Vec::new(),
-            changed: Vec::new(),
-            removed: Vec::new(),
-        };
-        changes.compare("listener", &old.listeners, &new.listeners, |l| &l.name);
-        changes.compare("upstream", &old.upstreams, &new.upstreams, |u| &u.name);
-        // A route names its upstream by index, which moves with the order of the file.
-        let plain = |config: &Config| -> Vec<config::Route> {
-            config
-                .routes
-                .iter()
-                .map(|r| config::Route {
-                    line: 0,
-                    ..r.clone()
-                })
-                .collect()
-        };
-        changes.compare("route", &plain(old), &plain(new), |r| &r.name);
-        changes
-    }
-
-    fn compare<T: PartialEq>(
-        &mut self,
-        kind: &str,
-        old: &[T],
-        new: &[T],
-        name: impl Fn(&T) -> &String,
-    ) {
-        let before: std::collections::HashMap<&String, &T> =
-            old.iter().map(|item| (name(item), item)).collect();
-        let after: std::collections::HashSet<&String> = new.iter().map(&name).collect();
-        for item in new {
-            match before.get(name(item)) {
-                None => self.added.push(format!("{kind} {}", name(item))),
-                Some(other) if *other != item => {
-                    self.changed.push(format!("{kind} {}", name(item)))
-                }
-                Some(_) => {}
-            }
-        }
-        self.removed.extend(
-            old.iter()
-                .map(name)
-                .filter(|n| !after.contains(n))
-                .map(|n| format!("{kind} {n}")),
-        );
-    }
-}
-
-impl std::fmt::Display for Changes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const SHOWN: usize = 20;
-        for (word, names) in [
-            ("added", &self.added),
-            ("changed", &self.changed),
-            ("removed", &self.removed),
-        ] {
-            let more = if names.len() > SHOWN {
-                format!(" and {} more", names.len() - SHOWN)
-            } else {
-                String::new()
-            };
-            let shown = &names[..names.len().min(SHOWN)];
-            write!(f, "{word}: [{}{more}] ", shown.join(", "))?;
-        }
-        Ok(())
     }
 }

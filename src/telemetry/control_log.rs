@@ -2,30 +2,19 @@
 
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
-use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Registry, reload};
+use tracing_subscriber::reload;
 
+pub use super::levels::{LevelHandle, Levels};
 use super::rfc3339::Stamp;
 use crate::time;
-
-/// Changes the level while the gateway runs.
-#[derive(Clone, Debug)]
-pub struct LevelHandle(reload::Handle<LevelFilter, Registry>);
-
-impl LevelHandle {
-    /// From now on events below `level` are left out.
-    pub fn set(&self, level: Level) {
-        // Fails only when the log is gone, and then there is nothing to set.
-        let _ = self.0.reload(LevelFilter::from_level(level));
-    }
-}
 
 /// Sends the events of the whole process, from `level` on, to stderr. The first call wins: a second one changes
 /// nothing, and its handle neither.
@@ -39,15 +28,20 @@ fn build<W>(level: Level, writer: W, colour: bool) -> (impl Subscriber, LevelHan
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
+    let levels = Levels::new(level);
+    let (layer, filter) = reload::Layer::new(levels.filter());
+    let handle = LevelHandle {
+        filter,
+        levels: Arc::new(Mutex::new(levels)),
+    };
     // A stderr that is gone must not make the gateway panic over telling so.
     let lines = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
         .with_writer(writer)
         .event_format(Line { colour });
     (
-        tracing_subscriber::registry().with(filter).with(lines),
-        LevelHandle(handle),
+        tracing_subscriber::registry().with(layer).with(lines),
+        handle,
     )
 }
 
@@ -145,7 +139,6 @@ fn push_clean(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -222,6 +215,39 @@ mod tests {
             .filter_map(|line| line.split(' ').nth(2))
             .collect();
         assert_eq!(words, ["two", "four"]);
+    }
+
+    #[test]
+    fn a_part_has_a_level_of_its_own() {
+        let text = log(false, |handle| {
+            assert!(handle.set_target("tidegate::proxy", Level::DEBUG));
+            assert!(handle.set_target("tidegate::proxy::forward", Level::ERROR));
+            tracing::debug!(target: "tidegate::proxy", "one");
+            tracing::debug!(target: "tidegate::proxy::exchange", "two");
+            tracing::warn!(target: "tidegate::proxy::forward", "three");
+            tracing::debug!(target: "tidegate::server", "four");
+            handle.set(Level::WARN);
+            tracing::info!(target: "tidegate::server", "five");
+            tracing::debug!(target: "tidegate::proxy", "six");
+            let levels = handle.levels();
+            assert_eq!((levels.usual, levels.targets.len()), (Level::WARN, 2));
+        });
+        let words: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split(' ').nth(2))
+            .collect();
+        assert_eq!(words, ["one", "two", "six"]);
+    }
+
+    #[test]
+    fn the_list_of_parts_is_bounded() {
+        log(false, |handle| {
+            let taken = (0..1000)
+                .filter(|n| handle.set_target(&format!("tidegate::{n}"), Level::INFO))
+                .count();
+            assert_eq!((taken, handle.levels().targets.len()), (64, 64));
+            assert!(handle.set_target("tidegate::1", Level::TRACE));
+        });
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub mod access_log;
 pub mod control_log;
 mod json;
+mod levels;
 mod log_writer;
 mod rfc3339;

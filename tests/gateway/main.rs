@@ -18,6 +18,8 @@ mod header_changes;
 mod hostile;
 mod hygiene;
 mod messages;
+mod operator;
+mod operator_guards;
 mod paths;
 mod pool;
 mod proxy_protocol;

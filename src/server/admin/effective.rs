@@ -1,0 +1,314 @@
+//! `/config`: the configuration in force in the words of the file, defaults filled in and secrets masked.
+
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::route_json;
+use crate::config::{
+    AccessLog, Balance, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
+    Upstream,
+};
+use crate::snapshot::compile::Ground;
+
+/// Stands for what must not be seen.
+const MASK: &str = "***";
+
+/// Parts of the names of header fields whose values are likely secrets.
+const SECRET_NAMES: [&str; 7] = [
+    "authorization",
+    "cookie",
+    "credential",
+    "key",
+    "password",
+    "secret",
+    "token",
+];
+
+/// Everything that `config` says, on this ground.
+pub(super) fn config(config: &Config, ground: Ground) -> Value {
+    // Taken apart, so that what is new in a file is not forgotten here.
+    let Config {
+        workers,
+        listeners,
+        admin,
+        upstreams,
+        routes,
+        drain,
+        logging: logs,
+        errors,
+    } = config;
+    let upstreams: Map<String, Value> = upstreams
+        .iter()
+        .map(|u| (u.name.clone(), upstream(u)))
+        .collect();
+    json!({
+        "workers": workers.map_or(ground.workers, usize::from),
+        "listeners": listeners.iter().map(|l| listener(l, ground)).collect::<Vec<_>>(),
+        "admin": match admin {
+            None => off(),
+            Some(admin) => json!({
+                "bind": admin.bind.to_string(),
+                "token": if admin.token.is_some() { MASK.into() } else { off() },
+            }),
+        },
+        "upstreams": upstreams,
+        "routes": routes.iter().map(|r| route_json::whole(config, r)).collect::<Vec<_>>(),
+        "drain": { "delay": duration(drain.delay), "deadline": duration(drain.deadline) },
+        "logging": logging(logs),
+        "errors": { "detail": match errors { ErrorDetail::Full => "full", ErrorDetail::Reason => "reason" } },
+    })
+}
+
+fn listener(listener: &Listener, ground: Ground) -> Value {
+    let Listener {
+        name,
+        bind,
+        trusted_proxies,
+        proxy_protocol,
+        timeouts: t,
+        limits: l,
+    } = listener;
+    let networks = trusted_proxies.networks.iter();
+    let bind: Vec<String> = bind.iter().map(ToString::to_string).collect();
+    json!({
+        "name": name,
+        "bind": bind,
+        "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
+        "proxy_protocol": proxy_protocol,
+        "timeouts": {
+            "first_byte": or_off(t.first_byte),
+            "request_head": or_off(t.request_head),
+            "request_body": or_off(t.request_body),
+            "write": or_off(t.write),
+            "idle": or_off(t.idle),
+        },
+        "limits": {
+            "min_body_rate": l.min_body_rate.map_or_else(off, |rate| json!({
+                "bytes_per_second": rate.bytes_per_second, "after": duration(rate.after),
+            })),
+            "connections": count(l.connections.unwrap_or(Some(ground.connections))),
+            "connections_per_ip": count(l.connections_per_ip),
+            "head_bytes": size(l.head_bytes as u64),
+            "headers": l.headers,
+            "uri_bytes": size(l.uri_bytes as u64),
+            "requests_per_connection": count(l.requests_per_connection),
+        },
+    })
+}
+
+fn upstream(upstream: &Upstream) -> Value {
+    let Upstream {
+        name: _,
+        endpoints,
+        balance,
+        timeouts,
+        pool,
+    } = upstream;
+    let endpoints = endpoints.iter();
+    json!({
+        "endpoints": endpoints.map(|e| format!("http://{e}")).collect::<Vec<_>>(),
+        "balance": balance_word(*balance),
+        "timeouts": {
+            "connect": or_off(timeouts.connect),
+            "response": or_off(timeouts.response),
+            "body": or_off(timeouts.body),
+            "idle": or_off(timeouts.idle),
+        },
+        "pool": {
+            "max_idle_per_endpoint": pool.max_idle_per_endpoint,
+            "max_age": or_off(pool.max_age),
+        },
+    })
+}
+
+/// The word of the file.
+pub(super) fn balance_word(balance: Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "round_robin",
+        Balance::LeastRequests => "least_requests",
+    }
+}
+
+fn logging(logging: &Logging) -> Value {
+    json!({
+        "level": logging.level.as_str().to_ascii_lowercase(),
+        "access": logging.access.as_ref().map_or_else(off, access),
+    })
+}
+
+fn access(access: &AccessLog) -> Value {
+    let mut said = json!({
+        "path": match &access.path {
+            LogPath::Stdout => "stdout".into(),
+            LogPath::File(path) => path.display().to_string(),
+        },
+        "sample": percent(access.sample_per_million),
+    });
+    match &access.format {
+        LogFormat::Json(fields) => {
+            said["format"] = "json".into();
+            said["fields"] = fields.iter().map(|field| field.key()).collect();
+        }
+        LogFormat::Text(pieces) => {
+            said["format"] = pieces.iter().map(piece).collect::<String>().into()
+        }
+    }
+    said
+}
+
+fn piece(piece: &LogPiece) -> String {
+    match piece {
+        LogPiece::Literal(text) => text.clone(),
+        LogPiece::Field(field) => format!("{{{}}}", field.key()),
+    }
+}
+
+/// The value of a header field as it may be shown.
+pub(super) fn shown(name: &HeaderName, value: &HeaderValue) -> Value {
+    if SECRET_NAMES.iter().any(|part| name.as_str().contains(part)) {
+        return MASK.into();
+    }
+    String::from_utf8_lossy(value.as_bytes())
+        .into_owned()
+        .into()
+}
+
+/// How the file switches something off.
+pub(super) fn off() -> Value {
+    "off".into()
+}
+
+/// A time in the largest unit that tells it whole.
+pub(super) fn duration(time: Duration) -> Value {
+    const UNITS: [(u128, &str); 3] = [(3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let millis = time.as_millis();
+    if millis == 0 {
+        return "0s".into();
+    }
+    let unit = UNITS.iter().find(|(unit, _)| millis.is_multiple_of(*unit));
+    let (unit, name) = unit.copied().unwrap_or((1, "ms"));
+    format!("{}{name}", millis / unit).into()
+}
+
+pub(super) fn or_off(time: Option<Duration>) -> Value {
+    time.map_or_else(off, duration)
+}
+
+/// A size in the largest unit that tells it whole.
+pub(super) fn size(bytes: u64) -> Value {
+    const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = UNITS
+        .iter()
+        .find(|(bits, _)| bytes != 0 && bytes.trailing_zeros() >= *bits);
+    let (bits, name) = unit.copied().unwrap_or((0, "B"));
+    format!("{}{name}", bytes >> bits).into()
+}
+
+fn count<T: Into<Value>>(number: Option<T>) -> Value {
+    number.map_or_else(off, Into::into)
+}
+
+/// A share of a million as a percentage, without zeros at its end.
+pub(super) fn percent(per_million: u32) -> Value {
+    let text = format!("{}.{:04}", per_million / 10_000, per_million % 10_000);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.')).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::reload::Changes;
+
+    const GROUND: Ground = Ground {
+        workers: 3,
+        connections: 777,
+        now: crate::time::Nanos(0),
+    };
+
+    fn parse(text: &str) -> Config {
+        crate::config::parse_text("f", text, &|_| None)
+            .unwrap_or_else(|problems| panic!("{}", crate::config::render(&problems)))
+            .config
+    }
+
+    #[test]
+    fn units_are_the_largest_that_tell_all() {
+        let millis = |ms| duration(Duration::from_millis(ms));
+        let times = [
+            (0, "0s"),
+            (250, "250ms"),
+            (1500, "1500ms"),
+            (5000, "5s"),
+            (90_000, "90s"),
+            (120_000, "2m"),
+            (86_400_000, "24h"),
+        ];
+        for (ms, text) in times {
+            assert_eq!(millis(ms), text);
+        }
+        for (bytes, text) in [
+            (0, "0B"),
+            (500, "500B"),
+            (32 << 10, "32KiB"),
+            (10 << 20, "10MiB"),
+            (3 << 30, "3GiB"),
+            (1025, "1025B"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        for (share, text) in [
+            (0, "0%"),
+            (1_000_000, "100%"),
+            (10_000, "1%"),
+            (2500, "0.25%"),
+            (125_000, "12.5%"),
+        ] {
+            assert_eq!(percent(share), text);
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_a_file_that_means_the_same() {
+        let example = parse(include_str!("../../../gateway.yaml"));
+        let small = parse(
+            "listeners: [{ bind: [\"127.0.0.1:1\", \"[::1]:2\"], trusted_proxies: private }]\nroutes: [{ match: [{ hosts: \"*.a.test\", path_prefix: /x }, { path_prefix: /y, methods: GET }], redirect: { path_prefix: /z, scheme: https } }]\nadmin: off\nlogging: { access: off }\n",
+        );
+        for config in [example, small] {
+            let mut told = super::config(&config, GROUND);
+            if let Some(access) = told["logging"]["access"].as_object_mut() {
+                // Both say the default here, at length.
+                access.retain(|key, _| key != "fields" && key != "sample");
+            }
+            let told = told.to_string();
+            let again = parse(&told);
+            let changes = Changes::between(&config, &again);
+            // Two numbers that the file leaves open are filled in.
+            let mut open = again.clone();
+            open.listeners
+                .iter_mut()
+                .zip(&config.listeners)
+                .for_each(|(l, was)| l.limits.connections = was.limits.connections);
+            assert_eq!(
+                Changes::between(&config, &open),
+                Changes::default(),
+                "{told}"
+            );
+            assert!(changes.added.is_empty() && changes.removed.is_empty());
+            assert_eq!(again.workers.map(usize::from), Some(GROUND.workers));
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_told() {
+        let config = parse(
+            "listeners: [{ bind: \"127.0.0.1:1\" }]\nadmin: { token: s3cret }\nroutes: [{ respond: { headers: { set-cookie: \"id=s3cret\", x-api-key: s3cret, x-plain: seen } } }]\n",
+        );
+        let told = super::config(&config, GROUND);
+        assert!(!told.to_string().contains("s3cret"), "{told}");
+        assert_eq!(told["admin"]["token"], MASK);
+        assert_eq!(told["routes"][0]["respond"]["headers"]["x-plain"], "seen");
+        assert_eq!(told["listeners"][0]["limits"]["connections"], 777);
+    }
+}

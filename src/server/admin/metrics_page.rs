@@ -1,0 +1,60 @@
+//! `/metrics`: everything that is counted, of what is in force and of what went away less than ten minutes ago.
+
+use http::header::{self, HeaderMap};
+use http::{Response, StatusCode};
+
+use super::answer::text;
+use crate::metrics::{Format, GatewayStats, NO_ROUTE, Page, process};
+use crate::proxy::body::Body;
+use crate::snapshot::Snapshot;
+use crate::time;
+
+/// The page in the format that the client prefers.
+pub(super) fn answer(
+    gateway: &GatewayStats,
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let format = Format::negotiate(accept);
+    let body = render(gateway, snapshot, format);
+    text(StatusCode::OK, format.content_type(), body)
+}
+
+fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String {
+    let mut page = Page::new(format);
+    let (carry, now) = (&snapshot.carry, time::now());
+    let listeners: Vec<(u16, &str)> = carry
+        .listeners
+        .alive(now)
+        .map(|(n, s)| (s.number, n.as_str()))
+        .collect();
+    let name_of = |number: u16| {
+        listeners
+            .iter()
+            .find(|(n, _)| *n == number)
+            .map(|(_, name)| *name)
+    };
+    gateway.write(&mut page, env!("CARGO_PKG_VERSION"));
+    for (name, stats) in carry.routes.alive(now) {
+        stats.write(
+            &mut page,
+            if name == NO_ROUTE { NO_ROUTE } else { name },
+            name_of,
+        );
+    }
+    for (name, stats) in carry.upstreams.alive(now) {
+        stats.write(&mut page, name);
+    }
+    for ((upstream, _), endpoint) in carry.endpoints.alive(now) {
+        endpoint.stats.write(&mut page, upstream, &endpoint.label);
+    }
+    for (name, state) in carry.listeners.alive(now) {
+        state.stats.write(&mut page, name);
+    }
+    process::write(&mut page);
+    page.finish()
+}

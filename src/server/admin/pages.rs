@@ -1,0 +1,152 @@
+//! The one table of what the operator's port serves: path, methods, and a sentence about each.
+
+use http::header;
+use http::{Method, StatusCode};
+
+use super::answer::Refused;
+
+/// Something that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    Index,
+    Healthz,
+    Readyz,
+    Metrics,
+    Config,
+    Routes,
+    Upstreams,
+    Reload,
+    LogLevel,
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) page: Page,
+    pub(super) path: &'static str,
+    pub(super) way: Way,
+    /// One sentence for people.
+    pub(super) what: &'static str,
+}
+
+/// How a row may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Read, by anybody: probes and scrapers have no token.
+    Open,
+    /// Read.
+    Read,
+    /// Changes something.
+    Verb(&'static str),
+}
+
+impl Way {
+    /// For `Allow`.
+    pub(super) fn methods(self) -> &'static str {
+        match self {
+            Way::Open | Way::Read => "GET, HEAD",
+            Way::Verb(method) => method,
+        }
+    }
+
+    /// Is this one of its methods?
+    pub(super) fn takes(self, method: &Method) -> bool {
+        match self {
+            Way::Open | Way::Read => matches!(*method, Method::GET | Method::HEAD),
+            Way::Verb(verb) => method == verb,
+        }
+    }
+}
+
+/// Everything that is served.
+pub(super) const ROWS: [Row; 9] = [
+    row(Page::Index, "/", Way::Read, "This list."),
+    row(
+        Page::Healthz,
+        "/healthz",
+        Way::Open,
+        "200 while the process is alive, also while it drains.",
+    ),
+    row(
+        Page::Readyz,
+        "/readyz",
+        Way::Open,
+        "200 while it wants traffic, 503 while it drains.",
+    ),
+    row(
+        Page::Metrics,
+        "/metrics",
+        Way::Open,
+        "Everything that is counted, for Prometheus.",
+    ),
+    row(
+        Page::Config,
+        "/config",
+        Way::Read,
+        "The configuration in force, defaults filled in, secrets masked.",
+    ),
+    row(
+        Page::Routes,
+        "/routes",
+        Way::Read,
+        "Every route: its place in the file, what it matches, what it does.",
+    ),
+    row(
+        Page::Upstreams,
+        "/upstreams",
+        Way::Read,
+        "Every endpoint: its connections, its load, whether it is avoided.",
+    ),
+    row(
+        Page::Reload,
+        "/reload",
+        Way::Verb("POST"),
+        "Takes the files up at once; If-Match: \"GENERATION\" only while that one is in force.",
+    ),
+    row(
+        Page::LogLevel,
+        "/loglevel",
+        Way::Verb("PUT"),
+        "Sets the level of the control log, of all or of one part, until the gateway ends.",
+    ),
+];
+
+const fn row(page: Page, path: &'static str, way: Way, what: &'static str) -> Row {
+    Row {
+        page,
+        path,
+        way,
+        what,
+    }
+}
+
+/// The row of a path.
+///
+/// # Errors
+/// 404, with a word about what will be there later.
+pub(super) fn find(path: &str) -> Result<&'static Row, Refused> {
+    if let Some(row) = ROWS.iter().find(|row| row.path == path) {
+        return Ok(row);
+    }
+    let first = path.split('/').nth(1).unwrap_or_default();
+    let later = match first {
+        "limits" => Some("rate limits"),
+        "breakers" => Some("circuit breakers"),
+        _ => None,
+    };
+    let detail = match later {
+        Some(what) => format!("this version has no {what}: /{first} comes with them"),
+        None => "nothing is here: / lists what is".to_owned(),
+    };
+    Err(Refused::new(StatusCode::NOT_FOUND, detail))
+}
+
+/// 405 for this row.
+pub(super) fn wrong_method(row: &Row) -> Refused {
+    let methods = row.way.methods();
+    Refused::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} takes {methods}", row.path),
+    )
+    .with(header::ALLOW, methods)
+}

@@ -1,0 +1,61 @@
+//! `/routes` and `/upstreams`: what is in force as a table, and how the endpoints are doing at this moment.
+
+use serde_json::{Value, json};
+
+use super::{effective, route_json};
+use crate::config::Config;
+use crate::snapshot::Snapshot;
+use crate::time::Nanos;
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
+
+/// Every route in file order.
+pub(super) fn routes(generation: u64, config: &Config) -> Value {
+    let rows: Vec<Value> = config
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(order, route)| route_json::row(config, order, route))
+        .collect();
+    json!({ "generation": generation, "routes": rows })
+}
+
+/// Every endpoint in file order. The numbers are sums over workers that go on working, each for itself exact.
+pub(super) fn upstreams(config: &Config, snapshot: &Snapshot, now: Nanos) -> Value {
+    let rows: Vec<Value> = snapshot
+        .upstreams
+        .iter()
+        .map(|upstream| one_upstream(config, upstream, now))
+        .collect();
+    json!({ "generation": snapshot.generation, "upstreams": rows })
+}
+
+fn one_upstream(config: &Config, upstream: &Upstream, now: Nanos) -> Value {
+    let said = config.upstreams.iter().find(|u| u.name == upstream.name);
+    let endpoints: Vec<Value> = upstream
+        .endpoints
+        .iter()
+        .map(|endpoint| one_endpoint(upstream, endpoint, now))
+        .collect();
+    json!({
+        "name": upstream.name,
+        "balance": said.map(|u| effective::balance_word(u.balance)),
+        "endpoints": endpoints,
+    })
+}
+
+fn one_endpoint(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> Value {
+    let (idle, busy) = (endpoint.stats.idle.sum(), endpoint.stats.busy.sum());
+    // Workers share a count only where a balancer compares it; an attempt is busy all the time that it is in flight.
+    let in_flight = if upstream.counts_in_flight() {
+        i64::from(endpoint.in_flight())
+    } else {
+        busy
+    };
+    json!({
+        "endpoint": endpoint.label,
+        "connections": { "idle": idle.max(0), "busy": busy.max(0) },
+        "in_flight": in_flight.max(0),
+        "shunned": endpoint.is_shunned(now),
+    })
+}
