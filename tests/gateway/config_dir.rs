@@ -165,7 +165,7 @@ fn all_yaml_files_of_a_directory_are_one_file() {
 fn a_file_that_comes_is_live_and_one_that_goes_is_gone() {
     for scene in Scene::both() {
         let mut took = Vec::new();
-        for round in 0..scale(5, 50) {
+        for round in 0..scale(3, 30) {
             let name = format!("new-{round}");
             let file = format!("{name}.yaml");
             if round % 2 == 0 {
@@ -227,14 +227,14 @@ fn a_broken_part_refuses_the_whole_by_its_own_name_and_line() {
                 a("  - { name: b, upstream: nobody }\n"),
                 ["a.yaml:3:", "nobody"],
             ),
-            (a("  - [unclosed\n"), ["a.yaml:", "error"]),
+            (a("  - [unclosed\n"), ["a.yaml:", "not YAML"]),
             (
                 a("  - { name: main, match: { path: /z }, respond: {} }\n"),
                 ["a.yaml:3:", "main"],
             ),
             (
                 String::from("routes:\n- name: a\n  respond: { status: \u{1}"),
-                ["a.yaml:", "error"],
+                ["a.yaml:", "not YAML"],
             ),
         ] {
             scene.expect_refused(&words, || scene.put("a.yaml", &text));
@@ -336,6 +336,39 @@ fn an_empty_directory_keeps_what_was_in_force() {
     assert_eq!(scene.says("a"), "a");
     scene.put("other.yaml", &format!("{BOOT}{}", route("a", "again")));
     scene.await_said("a", "again");
+}
+
+/// A file that no good configuration ever had is watched too: the edit that mends the whole may be made there.
+#[test]
+fn what_is_mended_in_a_new_file_is_noticed() {
+    let scene = Scene::of_include(&[("a.yaml", &route("a", "a"))]);
+    let main = |more: &str| {
+        let main = route("main", "main");
+        format!("{BOOT}include: [routes.d/*.yaml{more}]\n{main}")
+    };
+    for round in 0..3 {
+        let name = format!("other-{round}.yaml");
+        let other = scene.gateway.directory().join(&name);
+        scene.expect_refused(&[&format!("{name}:1:"), "rutes"], || {
+            fs::write(&other, "rutes: []\n").unwrap();
+            scene.gateway.write_config(&main(&format!(", {name}")));
+        });
+        fs::write(&other, route("b", &round.to_string())).unwrap();
+        scene.await_said("b", &round.to_string());
+        scene.expect_refused(&["gateway.yaml:", &format!("missing-{round}.yaml")], || {
+            let missing = main(&format!(", missing-{round}.yaml"));
+            scene.gateway.write_config(&missing);
+        });
+        fs::write(
+            scene
+                .gateway
+                .directory()
+                .join(format!("missing-{round}.yaml")),
+            route("c", &round.to_string()),
+        )
+        .unwrap();
+        scene.await_said("c", &round.to_string());
+    }
 }
 
 /// As Kubernetes mounts a ConfigMap of several files: they change together, and no mixture is ever read.
