@@ -176,9 +176,9 @@ mod table {
             "$",
         ];
         prop_oneof![
-            select(vec!["/a.*", "/[ab]+", "/a/b|/b", ".*b", "/(a|b|ab)(/.*)?"])
+            4 => select(vec!["/a.*", "/[ab]+", "/a/b|/b", ".*b", "/(a|b|ab)(/.*)?"])
                 .prop_map(str::to_owned),
-            vec(select(pieces), 1..5).prop_map(|pieces| pieces.concat()),
+            1 => vec(select(pieces), 1..5).prop_map(|pieces| pieces.concat()),
         ]
     }
 
@@ -220,6 +220,22 @@ mod table {
         ) -> Pattern {
             Pattern { listeners, hosts, path, methods, headers, query }
         }
+    }
+
+    /// Half of the tables know hosts, and half know paths: in the others all rules meet in one place.
+    fn rules() -> impl Strategy<Value = Vec<Pattern>> {
+        let rules = vec(pattern(), 0..30);
+        (rules, any::<bool>(), any::<bool>()).prop_map(|(mut rules, hosts, paths)| {
+            for rule in &mut rules {
+                if !hosts {
+                    rule.hosts.clear();
+                }
+                if !paths {
+                    rule.path = PathPattern::default();
+                }
+            }
+            rules
+        })
     }
 
     prop_compose! {
@@ -280,11 +296,11 @@ mod table {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
         fn finds_what_a_linear_matcher_finds(
-            rules in vec(pattern(), 0..40),
+            rules in rules(),
             requests in vec(request(), 1..20),
         ) {
             let table = Table::new(rules.iter().cloned().enumerate().map(|(number, rule)| (rule, number)));

@@ -14,13 +14,13 @@ use std::task::{Context, Waker};
 
 use gungraun::Callgrind;
 use gungraun::prelude::*;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tidegate::http::{fields, host, target};
-use tidegate::route::{Found, Table};
+use tidegate::route::Found;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use gateway::{Gateway, Scenario};
-use inputs::{BROWSER, Kind};
+use inputs::{BROWSER, Kind, Question};
 use peer::{Expected, Peer, Turns};
 
 /// The allocator of the gateway itself.
@@ -30,11 +30,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Requests in one count of an exchange; `gate.py` divides by it.
 const REQUESTS: u64 = 1000;
 
-type Asked = (Table<usize>, String, String);
-
 // What is taken apart after the count is given back: dropping it is no part of the work.
 
-#[library_benchmark(setup = inputs::table)]
+#[library_benchmark(setup = inputs::question)]
 #[bench::exact_of_1(1, Kind::Exact)]
 #[bench::prefix_of_1(1, Kind::Prefix)]
 #[bench::wildcard_of_1(1, Kind::Wildcard)]
@@ -43,19 +41,18 @@ type Asked = (Table<usize>, String, String);
 #[bench::prefix_of_50(50, Kind::Prefix)]
 #[bench::wildcard_of_50(50, Kind::Wildcard)]
 #[bench::miss_of_50(50, Kind::Miss)]
+#[bench::field_of_50(50, Kind::Field)]
+#[bench::query_of_50(50, Kind::Query)]
+#[bench::regex_of_50(50, Kind::Regex)]
 #[bench::exact_of_10000(10_000, Kind::Exact)]
 #[bench::prefix_of_10000(10_000, Kind::Prefix)]
 #[bench::wildcard_of_10000(10_000, Kind::Wildcard)]
 #[bench::miss_of_10000(10_000, Kind::Miss)]
-fn find(asked: Asked) -> (Asked, bool) {
-    let (table, host, path) = &asked;
-    let found = black_box(table).find(
-        black_box(host.as_bytes()),
-        black_box(path),
-        black_box(&Method::GET),
-    );
+fn find(question: Box<Question>) -> (Box<Question>, bool) {
+    let asked = question.asked();
+    let found = black_box(&question.table).find(black_box(&asked));
     let hit = matches!(black_box(found), Found::Match(_));
-    (asked, hit)
+    (question, hit)
 }
 
 #[library_benchmark(setup = inputs::fields)]

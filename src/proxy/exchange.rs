@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::client::Client;
 use super::drain_rest::drain_rest;
+use super::note::Note;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::guard::{ANSWERING, BODY_UNREAD, HEAD_BEGUN, IN_EXCHANGE};
@@ -17,8 +17,7 @@ use crate::http::upload::{Progress, Upload};
 use crate::metrics::RouteStats;
 use crate::snapshot::shared::Pin;
 use crate::snapshot::{Listener, Route};
-use crate::telemetry::access_log::Entry;
-use crate::time::{self, Nanos};
+use crate::time::Nanos;
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::Endpoint;
@@ -47,13 +46,13 @@ pub struct Exchange {
     pub deadlines: Deadlines,
     /// When the answer's head came; measured for the log only.
     pub head_at: Option<Nanos>,
-    method: Method,
-    version: Version,
-    route: Option<u32>,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) route: Option<u32>,
     lease: Option<Lease>,
-    status: Option<StatusCode>,
-    reason: Option<Reason>,
-    note: Option<Box<Note>>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) reason: Option<Reason>,
+    pub(super) note: Option<Box<Note>>,
     /// A body that was refused before anybody asked for it.
     unread: Option<Incoming>,
     keeps_unread: bool,
@@ -76,18 +75,6 @@ struct Lease {
     endpoint: u32,
     counted: bool,
     since: Nanos,
-}
-
-/// What only the access log wants to know.
-struct Note {
-    host: Option<HeaderValue>,
-    uri: Uri,
-    user_agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
-    peer: Option<String>,
-    endpoint: Option<(u32, u32)>,
-    /// Time spent connecting; `None` where a pooled connection was used.
-    connect: Option<Duration>,
 }
 
 impl Exchange {
@@ -357,59 +344,7 @@ impl Exchange {
         }
     }
 
-    fn log(&self, now: Nanos) {
-        let (Some(note), Some(shape)) = (&self.note, &self.pin.access_log) else {
-            return;
-        };
-        let (upstream, endpoint) = match note.endpoint {
-            Some((u, e)) => {
-                let upstream = &self.pin.upstreams[u as usize];
-                (
-                    Some(upstream.name.as_str()),
-                    Some(upstream.endpoints[e as usize].label.as_str()),
-                )
-            }
-            None => (None, None),
-        };
-        let entry = Entry {
-            request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
-            client: Some(
-                note.peer
-                    .as_deref()
-                    .map_or(self.client.peer_text.as_bytes(), str::as_bytes),
-            ),
-            listener: Some(&self.listener().name),
-            protocol: Some(if self.version == Version::HTTP_10 {
-                "HTTP/1.0"
-            } else {
-                "HTTP/1.1"
-            }),
-            method: Some(self.method.as_str()),
-            host: note.host.as_ref().map(HeaderValue::as_bytes),
-            path: Some(note.uri.path().as_bytes()),
-            route: self.route().map(|r| r.name.as_str()),
-            upstream,
-            endpoint,
-            attempts: (self.attempts > 0).then_some(self.attempts),
-            status: Some(self.final_status().as_u16()),
-            reason: self.reason.map(Reason::word),
-            bytes_in: Some(self.upload.as_ref().map_or(0, |u| u.bytes())),
-            bytes_out: Some(self.bytes_out),
-            duration: Some(now.since(self.started)),
-            connect: note.connect,
-            first_byte: self.head_at.map(|at| at.since(self.started)),
-            user_agent: note.user_agent.as_ref().map(HeaderValue::as_bytes),
-            referer: note.referer.as_ref().map(HeaderValue::as_bytes),
-            ..Entry::default()
-        };
-        self.client
-            .worker
-            .log
-            .borrow_mut()
-            .push(&entry, time::wall_at(self.started), shape);
-    }
-
-    fn final_status(&self) -> StatusCode {
+    pub(super) fn final_status(&self) -> StatusCode {
         self.status.unwrap_or_else(|| Reason::ClientClosed.status())
     }
 
@@ -433,20 +368,6 @@ impl Drop for Exchange {
                 Reason::ClientClosed
             });
             self.end();
-        }
-    }
-}
-
-impl Note {
-    fn of(parts: &Parts) -> Note {
-        Note {
-            host: parts.headers.get(header::HOST).cloned(),
-            uri: parts.uri.clone(),
-            user_agent: parts.headers.get(header::USER_AGENT).cloned(),
-            referer: parts.headers.get(header::REFERER).cloned(),
-            peer: None,
-            endpoint: None,
-            connect: None,
         }
     }
 }

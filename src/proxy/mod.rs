@@ -7,6 +7,7 @@ pub mod exchange;
 pub mod forward;
 pub mod head;
 mod mirror;
+mod note;
 pub mod worker;
 
 use std::convert::Infallible;

@@ -112,14 +112,14 @@ impl<T> Draft<T> {
         let mut regexes = Vec::new();
         for (pattern, candidates) in rules {
             let first_of_file = candidates.first().map(|candidate| candidate.value);
-            let place = self.settle_place(candidates);
+            let place = self.settle_place(candidates, path::is_exact(pattern));
             match pattern {
                 PathPattern::Regex(text) => regexes.push((first_of_file, text, place)),
                 _ => numbered.push((pattern, place)),
             }
         }
-        for (place, shorter) in path::shorter(numbered.iter().copied()) {
-            self.table.places[place as usize].shorter = shorter;
+        for (place, next) in path::links(&mut numbered) {
+            self.table.places[place as usize].next = next;
         }
         let root = self.table.paths.plant(numbered.into_iter());
         regexes.sort_unstable();
@@ -131,7 +131,7 @@ impl<T> Draft<T> {
     }
 
     /// Takes over the rules of one path and answers their place.
-    fn settle_place(&mut self, mut candidates: Vec<Candidate>) -> u32 {
+    fn settle_place(&mut self, mut candidates: Vec<Candidate>, exact: bool) -> u32 {
         let Table {
             places,
             conditions,
@@ -149,7 +149,8 @@ impl<T> Draft<T> {
         places.push(Place {
             first,
             end: index(all.len()),
-            shorter: NOWHERE,
+            next: NOWHERE,
+            exact,
         });
         index(places.len() - 1)
     }

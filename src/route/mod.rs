@@ -28,8 +28,9 @@ use conditions::Conditions;
 use host::Hosts;
 pub use method::Allowed;
 use method::{Classified, Methods};
-use path::{Paths, Places};
+use path::Paths;
 use regexes::Regexes;
+use trie::NOWHERE;
 pub use whole::compile as compile_regex;
 
 /// What a request must look like; all of its parts hold.
@@ -135,24 +136,32 @@ impl<T> Table<T> {
     /// The rule of a request.
     pub fn find(&self, asked: &Asked<'_>) -> Found<'_, T> {
         let root = self.hosts(asked.listener).find(asked.host);
-        let places = self.paths.find(root, asked.path);
+        let first = self.paths.find(root, asked.path);
+        if !self.regexes.is_empty() {
+            return self.find_among_regexes(root, first, asked);
+        }
         let method = Classified::new(asked.method);
-        if let Some(value) = self.choose(places.exact, method, asked) {
-            return Found::Match(value);
-        }
-        if !self.regexes.is_empty()
-            && let Some(value) = self.choose_by_regex(root, method, asked)
-        {
-            return Found::Match(value);
-        }
-        let mut at = places.prefix;
+        let mut at = first;
         while let Some(place) = self.places.get(at as usize) {
-            if let Some(value) = self.choose(at, method, asked) {
+            if let Some(value) = self.choose(place, method, asked) {
                 return Found::Match(value);
             }
-            at = place.shorter;
+            at = place.next;
         }
-        self.refuse(root, places, asked)
+        if first == NOWHERE {
+            return Found::None;
+        }
+        self.refuse(root, first, asked)
+    }
+
+    /// The same for a table with expressions; apart, so that others do not carry it along.
+    #[inline(never)]
+    fn find_among_regexes(&self, root: u32, first: u32, asked: &Asked<'_>) -> Found<'_, T> {
+        let method = Classified::new(asked.method);
+        let found = self
+            .fitting(root, first, asked.path)
+            .find_map(|place| self.choose(place, method, asked));
+        found.map_or_else(|| self.refuse(root, first, asked), Found::Match)
     }
 
     fn hosts(&self, listener: u16) -> &Hosts {
@@ -163,36 +172,44 @@ impl<T> Table<T> {
     }
 
     /// The first candidate of one place that takes the request.
-    fn choose(&self, place: u32, method: Classified<'_>, asked: &Asked<'_>) -> Option<&T> {
+    #[inline]
+    fn choose(&self, place: &Place, method: Classified<'_>, asked: &Asked<'_>) -> Option<&T> {
         let candidate = self.candidates(place).iter().find(|candidate| {
             candidate.methods.accept(method) && self.conditions_hold(candidate, asked)
         })?;
         self.values.get(candidate.value as usize)
     }
 
-    /// Apart, so that tables without expressions do not carry it along.
-    #[inline(never)]
-    fn choose_by_regex(&self, root: u32, method: Classified<'_>, asked: &Asked<'_>) -> Option<&T> {
-        self.regexes
-            .find(root, asked.path)
-            .find_map(|place| self.choose(place, method, asked))
-    }
-
+    #[inline]
     fn conditions_hold(&self, candidate: &Candidate, asked: &Asked<'_>) -> bool {
         let conditions = self.conditions.get(candidate.conditions as usize);
         conditions.is_none_or(|conditions| conditions.hold(asked.headers, asked.query))
     }
 
+    /// All places that fit a path, in their order; `first` is what [`Paths::find`] answered.
+    fn fitting<'t>(
+        &'t self,
+        root: u32,
+        first: u32,
+        path: &'t str,
+    ) -> impl Iterator<Item = &'t Place> {
+        let first = self.places.get(first as usize);
+        let exact = first.filter(|place| place.exact);
+        let longest = match exact {
+            Some(place) => self.places.get(place.next as usize),
+            None => first,
+        };
+        let prefixes = iter::successors(longest, |place| self.places.get(place.next as usize));
+        let regexes = self.regexes.find(root, path);
+        let by_regex = regexes.filter_map(|place| self.places.get(place as usize));
+        exact.into_iter().chain(by_regex).chain(prefixes)
+    }
+
     /// Nothing fits: is it for the method alone?
     #[cold]
-    fn refuse(&self, root: u32, places: Places, asked: &Asked<'_>) -> Found<'_, T> {
-        let prefixes = iter::successors(Some(places.prefix), |&at| {
-            self.places.get(at as usize).map(|place| place.shorter)
-        });
+    fn refuse(&self, root: u32, first: u32, asked: &Asked<'_>) -> Found<'_, T> {
         let mut allowed = Allowed::default();
-        iter::once(places.exact)
-            .chain(self.regexes.find(root, asked.path))
-            .chain(prefixes)
+        self.fitting(root, first, asked.path)
             .flat_map(|place| self.candidates(place))
             .filter(|candidate| self.conditions_hold(candidate, asked))
             .for_each(|candidate| allowed.add(&candidate.methods));
@@ -202,11 +219,8 @@ impl<T> Table<T> {
         Found::MethodNotAllowed(allowed)
     }
 
-    fn candidates(&self, place: u32) -> &[Candidate] {
-        match self.places.get(place as usize) {
-            Some(place) => &self.candidates[place.first as usize..place.end as usize],
-            None => &[],
-        }
+    fn candidates(&self, place: &Place) -> &[Candidate] {
+        &self.candidates[place.first as usize..place.end as usize]
     }
 }
 
@@ -215,7 +229,9 @@ impl<T> Table<T> {
 struct Place {
     first: u32,
     end: u32,
-    shorter: u32,
+    /// The longest prefix that fits whatever this place fits, and is not this place.
+    next: u32,
+    exact: bool,
 }
 
 /// What a rule asks beyond host and path.
@@ -223,6 +239,6 @@ struct Place {
 struct Candidate {
     methods: Methods,
     value: u32,
-    /// Of fields and query; [`trie::NOWHERE`] if it asks nothing of them.
+    /// Of fields and query; [`NOWHERE`] if it asks nothing of them.
     conditions: u32,
 }

@@ -13,15 +13,6 @@ pub(super) struct Paths {
     trie: Trie,
 }
 
-/// Where the candidates for a path stand; [`NOWHERE`] if nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Places {
-    /// The pattern that is the path.
-    pub(super) exact: u32,
-    /// The longest prefix; the next ones are found by [`shorter`].
-    pub(super) prefix: u32,
-}
-
 impl Paths {
     /// No host yet.
     pub(super) fn new() -> Paths {
@@ -50,14 +41,12 @@ impl Paths {
         self.trie.plant(&keys)
     }
 
-    /// One pass over `path`, under a root that [`plant`](Self::plant) answered.
-    pub(super) fn find(&self, root: u32, path: &str) -> Places {
-        let mut places = Places {
-            exact: NOWHERE,
-            prefix: NOWHERE,
-        };
+    /// The place of the pattern that is `path`, else of the longest prefix that fits, else [`NOWHERE`]; the others that
+    /// fit are found by [`links`]. One pass, under a root that [`plant`](Self::plant) answered.
+    pub(super) fn find(&self, root: u32, path: &str) -> u32 {
+        let mut longest = NOWHERE;
         let Some(mut node) = self.trie.root(root) else {
-            return places;
+            return longest;
         };
         let mut rest = path.as_bytes();
         loop {
@@ -65,54 +54,56 @@ impl Paths {
             // Most places of a bushy tree have none, and then even an empty comparison would cost a call.
             if !label.is_empty() {
                 let Some(after) = rest.strip_prefix(label) else {
-                    return places;
+                    return longest;
                 };
                 rest = after;
             }
             let Some((&door, behind)) = rest.split_first() else {
                 // The text has ended: the pattern may be it, and a prefix ends with a whole segment too.
-                places.exact = node.ends.whole;
-                if node.ends.part != NOWHERE {
-                    places.prefix = node.ends.part;
-                }
-                return places;
+                return [node.ends.whole, node.ends.part]
+                    .into_iter()
+                    .find(|&place| place != NOWHERE)
+                    .unwrap_or(longest);
             };
             if door == b'/' && node.ends.part != NOWHERE {
-                places.prefix = node.ends.part;
+                longest = node.ends.part;
             }
             let Some(child) = self.trie.child(node, door) else {
-                return places;
+                return longest;
             };
             (node, rest) = (child, behind);
         }
     }
 }
 
-/// For each prefix of one host the place of the next shorter prefix that fits whatever it fits. Takes them in order.
-pub(super) fn shorter<'p>(sorted: impl Iterator<Item = (&'p PathPattern, u32)>) -> Vec<(u32, u32)> {
-    let mut links = Vec::new();
-    // In order, all beginnings of a prefix stand before it: those of the last one are kept, each beginning the next.
+/// For each pattern of one host the place of the longest other prefix that fits whatever it fits.
+pub(super) fn links(patterns: &mut [(&PathPattern, u32)]) -> Vec<(u32, u32)> {
+    // In this order all beginnings of a path stand before it, and a prefix before the exact path that it equals.
+    patterns.sort_unstable_by_key(|(pattern, _)| (key(pattern), is_exact(pattern)));
+    let mut links = Vec::with_capacity(patterns.len());
+    // The prefixes that the last path begins with, each a beginning of the next.
     let mut beginnings: Vec<(&str, u32)> = Vec::new();
-    for (pattern, place) in sorted.filter(|(pattern, _)| matches!(pattern, PathPattern::Prefix(_)))
-    {
-        let prefix = key(pattern);
+    for (pattern, place) in patterns {
+        let path = key(pattern);
         while beginnings
-            .pop_if(|(beginning, _)| !prefix.starts_with(*beginning))
+            .pop_if(|(beginning, _)| !path.starts_with(*beginning))
             .is_some()
         {}
-        let whole_segments =
-            |(beginning, _): &&(&str, u32)| prefix.as_bytes().get(beginning.len()) == Some(&b'/');
-        links.push((
-            place,
-            beginnings
-                .iter()
-                .rev()
-                .find(whole_segments)
-                .map_or(NOWHERE, |(_, place)| *place),
-        ));
-        beginnings.push((prefix, place));
+        let whole_segments = |(beginning, _): &&(&str, u32)| {
+            matches!(path.as_bytes().get(beginning.len()), None | Some(b'/'))
+        };
+        let longest = beginnings.iter().rev().find(whole_segments);
+        links.push((*place, longest.map_or(NOWHERE, |(_, place)| *place)));
+        if !is_exact(pattern) {
+            beginnings.push((path, *place));
+        }
     }
     links
+}
+
+/// Is it one path alone?
+pub(super) fn is_exact(pattern: &PathPattern) -> bool {
+    matches!(pattern, PathPattern::Exact(_))
 }
 
 /// The bytes that a pattern is found by: a prefix without slash at its end, so that `/` becomes nothing.

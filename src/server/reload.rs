@@ -169,6 +169,12 @@ impl Reloader {
         (reloader, Desk(desk))
     }
 
+    /// Frees the retired snapshots that no request walks through any more.
+    fn free_retired(&mut self) {
+        self.retired
+            .retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+
     /// Takes up changes until it is dropped; `hangup` also opens `log` anew.
     pub async fn run(mut self, log: &Writer, mut hangup: Signal) {
         loop {
@@ -184,7 +190,7 @@ impl Reloader {
                     }
                 }
                 () = tokio::time::sleep(LOOK), if waiting => {
-                    self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+                    self.free_retired();
                     continue;
                 }
             }
@@ -284,6 +290,8 @@ impl Reloader {
             self.level.set(config.logging.level);
         }
         let changes = Changes::between(&old.config, &config);
+        // Reloads may follow each other faster than the look at the retired ones comes.
+        self.free_retired();
         self.retired.push(self.shared.publish(next));
         self.standing.store(generation, config);
         Outcome::Applied(changes)

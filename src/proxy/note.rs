@@ -1,0 +1,93 @@
+//! What only the access log wants to know of an exchange, and the line that it becomes.
+
+use std::time::Duration;
+
+use http::header;
+use http::request::Parts;
+use http::{HeaderValue, Uri, Version};
+
+use super::exchange::Exchange;
+use crate::error::Reason;
+use crate::telemetry::access_log::Entry;
+use crate::time::{self, Nanos};
+
+/// What only the access log wants to know.
+pub(super) struct Note {
+    pub(super) host: Option<HeaderValue>,
+    pub(super) uri: Uri,
+    pub(super) user_agent: Option<HeaderValue>,
+    pub(super) referer: Option<HeaderValue>,
+    pub(super) peer: Option<String>,
+    pub(super) endpoint: Option<(u32, u32)>,
+    /// Time spent connecting; `None` where a pooled connection was used.
+    pub(super) connect: Option<Duration>,
+}
+
+impl Note {
+    pub(super) fn of(parts: &Parts) -> Note {
+        Note {
+            host: parts.headers.get(header::HOST).cloned(),
+            uri: parts.uri.clone(),
+            user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+            referer: parts.headers.get(header::REFERER).cloned(),
+            peer: None,
+            endpoint: None,
+            connect: None,
+        }
+    }
+}
+
+impl Exchange {
+    /// Writes the one line of the exchange, which ended at `now`.
+    pub(super) fn log(&self, now: Nanos) {
+        let (Some(note), Some(shape)) = (&self.note, &self.pin.access_log) else {
+            return;
+        };
+        let (upstream, endpoint) = match note.endpoint {
+            Some((u, e)) => {
+                let upstream = &self.pin.upstreams[u as usize];
+                (
+                    Some(upstream.name.as_str()),
+                    Some(upstream.endpoints[e as usize].label.as_str()),
+                )
+            }
+            None => (None, None),
+        };
+        let entry = Entry {
+            request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
+            client: Some(
+                note.peer
+                    .as_deref()
+                    .map_or(self.client.peer_text.as_bytes(), str::as_bytes),
+            ),
+            listener: Some(&self.listener().name),
+            protocol: Some(if self.version == Version::HTTP_10 {
+                "HTTP/1.0"
+            } else {
+                "HTTP/1.1"
+            }),
+            method: Some(self.method.as_str()),
+            host: note.host.as_ref().map(HeaderValue::as_bytes),
+            path: Some(note.uri.path().as_bytes()),
+            route: self.route().map(|r| r.name.as_str()),
+            upstream,
+            endpoint,
+            attempts: (self.attempts > 0).then_some(self.attempts),
+            status: Some(self.final_status().as_u16()),
+            reason: self.reason.map(Reason::word),
+            bytes_in: Some(self.upload.as_ref().map_or(0, |u| u.bytes())),
+            bytes_out: Some(self.bytes_out),
+            duration: Some(now.since(self.started)),
+            connect: note.connect,
+            first_byte: self.head_at.map(|at| at.since(self.started)),
+            user_agent: note.user_agent.as_ref().map(HeaderValue::as_bytes),
+            referer: note.referer.as_ref().map(HeaderValue::as_bytes),
+            ..Entry::default()
+        };
+        self.client
+            .worker
+            .log
+            .borrow_mut()
+            .push(&entry, time::wall_at(self.started), shape);
+    }
+}
