@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::operator;
 use crate::support::{
     Client, Gateway, PATIENCE, TIDEGATE, mounted, scale, unique_directory, until, without_events,
 };
@@ -340,5 +341,17 @@ fn told_by_a_signal() {
     change_often(2, SOON, deaf_lane, |lane, round| {
         replace(&lane.file, &saying(round));
         lane.gateway.sighup();
+    });
+}
+
+/// The answer comes when the new content is served, and tells what it was.
+#[test]
+fn told_by_a_request() {
+    change_often(2, SOON, deaf_lane, |lane, round| {
+        replace(&lane.file, &saying(round));
+        let report = operator::reload(&lane.gateway, "").expect_ok().json();
+        assert_eq!(report["result"], "applied", "{report}");
+        assert_eq!(report["generation"], round + 1, "{report}");
+        assert_eq!(lane.word(), round.to_string());
     });
 }
