@@ -70,6 +70,7 @@ pub(super) fn row(config: &Config, order: usize, route: &Route) -> Value {
     let mut row = json!({
         "order": order,
         "name": route.name,
+        "file": &*route.file,
         "line": route.line,
         "match": route.matches.iter().map(one_match).collect::<Vec<_>>(),
         "action": { key: value },

@@ -107,6 +107,7 @@ pub(super) fn means_the_same(old: &Config, new: &Config) -> bool {
     let mut old = old.clone();
     for (before, after) in old.routes.iter_mut().zip(&new.routes) {
         before.line = after.line;
+        before.file = after.file.clone();
     }
     old == *new
 }
@@ -114,7 +115,10 @@ pub(super) fn means_the_same(old: &Config, new: &Config) -> bool {
 /// The routes without their places.
 fn unplaced(config: &Config) -> Vec<Route> {
     let mut routes = config.routes.clone();
-    routes.iter_mut().for_each(|route| route.line = 0);
+    for route in &mut routes {
+        route.line = 0;
+        route.file = "".into();
+    }
     routes
 }
 
