@@ -69,16 +69,22 @@ pub struct Request {
     pub hosts: u32,
     /// `X-Request-Id`, if there is exactly one.
     pub request_id: Option<HeaderValue>,
+    /// The first `User-Agent`; looked for where it will be logged.
+    pub user_agent: Option<HeaderValue>,
+    /// The first `Referer`; looked for where it will be logged.
+    pub referer: Option<HeaderValue>,
 }
 
-/// Looks once at every field of a request.
+/// Looks once at every field of a request; `logged` asks for what only a log wants to know.
 #[must_use]
-pub fn scan_request(headers: &HeaderMap) -> Request {
+pub fn scan_request(headers: &HeaderMap, logged: bool) -> Request {
     let mut request = Request::default();
     for (name, value) in headers {
         let bit = bit_of(name.as_str().as_bytes());
         if bit & (HOST | REQUEST_ID) != 0 {
             request.note(bit, value);
+        } else if logged && bit == 0 {
+            request.note_for_log(name, value);
         }
         request.found.0 |= bit;
     }
@@ -103,6 +109,15 @@ pub fn scan_answer(headers: &HeaderMap) -> Found {
 }
 
 impl Request {
+    fn note_for_log(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let place = match name.as_str().len() {
+            10 if name == header::USER_AGENT => &mut self.user_agent,
+            7 if name == header::REFERER => &mut self.referer,
+            _ => return,
+        };
+        place.get_or_insert_with(|| value.clone());
+    }
+
     fn note(&mut self, bit: u32, value: &HeaderValue) {
         if bit == HOST {
             self.hosts += 1;

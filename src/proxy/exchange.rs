@@ -12,7 +12,9 @@ use super::drain_rest::drain_rest;
 use super::note::Note;
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::fields;
 use crate::http::guard::{ANSWERING, BODY_UNREAD, HEAD_BEGUN, IN_EXCHANGE};
+use crate::http::request_id;
 use crate::http::upload::{Progress, Upload};
 use crate::metrics::RouteStats;
 use crate::snapshot::shared::Pin;
@@ -87,7 +89,7 @@ impl Exchange {
         client.wire.turn(IN_EXCHANGE, HEAD_BEGUN | BODY_UNREAD);
         client.requests.set(client.requests.get() + 1);
         let logs = pin.access_log.is_some();
-        let note = logs.then(|| Box::new(Note::of(parts)));
+        let note = logs.then(Box::default);
         Box::new(Exchange {
             pin,
             started,
@@ -125,11 +127,34 @@ impl Exchange {
         self.route.map(|index| &self.pin.routes[index as usize])
     }
 
+    /// Keeps what the fields of the request tell: its identifier, and what will be logged.
+    pub fn saw_fields(&mut self, seen: &mut fields::Request) {
+        let id = seen.request_id.take();
+        self.request_id = id.filter(|id| request_id::is_sane(id.as_bytes()));
+        if let Some(note) = &mut self.note {
+            note.host = seen.host.clone();
+            note.user_agent = seen.user_agent.take();
+            note.referer = seen.referer.take();
+        }
+    }
+
+    /// The host that the request is routed by: an absolute target overrules the field.
+    pub fn saw_host(&mut self, host: Option<&HeaderValue>) {
+        if let Some(note) = &mut self.note {
+            note.host = host.cloned();
+        }
+    }
+
+    /// Is there an access log?
+    #[must_use]
+    pub fn is_logged(&self) -> bool {
+        self.note.is_some()
+    }
+
     /// The path as it is routed, for the log.
-    pub fn saw_target(&mut self, uri: &Uri, host: Option<&HeaderValue>) {
+    pub fn saw_target(&mut self, uri: &Uri) {
         if let Some(note) = &mut self.note {
             note.uri = uri.clone();
-            note.host = host.cloned();
         }
     }
 

@@ -31,7 +31,6 @@ use crate::filter::rewrite::Host;
 use crate::http::fields::{self, X_REQUEST_ID};
 use crate::http::forwarded::{self, Hop};
 use crate::http::reply::{self, Refusal};
-use crate::http::request_id;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::route::{self, Found as Routed};
 use crate::snapshot::{Action, Forward, Target};
@@ -163,14 +162,14 @@ fn assemble(parts: &mut Parts, body: RequestBody) -> Request<RequestBody> {
 
 /// From the head to the route: everything that is decided before a byte of the body is read.
 fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
-    let mut seen = fields::scan_request(&parts.headers);
-    exchange.request_id = seen
-        .request_id
-        .take()
-        .filter(|id| request_id::is_sane(id.as_bytes()));
+    let mut seen = fields::scan_request(&parts.headers, exchange.is_logged());
+    exchange.saw_fields(&mut seen);
     let uri_bytes = exchange.listener().limits.uri_bytes;
-    let head = head::check(parts, seen, uri_bytes)?;
-    exchange.saw_target(&parts.uri, head.host.as_ref());
+    let checked = head::check(parts, seen, uri_bytes);
+    // Also of a head that is refused: its target is what one looks for in the log.
+    exchange.saw_target(&parts.uri);
+    let head = checked?;
+    exchange.saw_host(head.host.as_ref());
     if exchange.client.worker.drain.phase() >= Phase::Closing {
         let wait = HeaderValue::from_static("1");
         return Err(Refusal::from(Reason::Draining).with(header::RETRY_AFTER, wait));

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use http::header;
-use http::request::Parts;
 use http::{HeaderValue, Uri, Version};
 
 use super::exchange::Exchange;
@@ -12,6 +10,7 @@ use crate::telemetry::access_log::Entry;
 use crate::time::{self, Nanos};
 
 /// What only the access log wants to know.
+#[derive(Default)]
 pub(super) struct Note {
     pub(super) host: Option<HeaderValue>,
     pub(super) uri: Uri,
@@ -21,20 +20,6 @@ pub(super) struct Note {
     pub(super) endpoint: Option<(u32, u32)>,
     /// Time spent connecting; `None` where a pooled connection was used.
     pub(super) connect: Option<Duration>,
-}
-
-impl Note {
-    pub(super) fn of(parts: &Parts) -> Note {
-        Note {
-            host: parts.headers.get(header::HOST).cloned(),
-            uri: parts.uri.clone(),
-            user_agent: parts.headers.get(header::USER_AGENT).cloned(),
-            referer: parts.headers.get(header::REFERER).cloned(),
-            peer: None,
-            endpoint: None,
-            connect: None,
-        }
-    }
 }
 
 impl Exchange {

@@ -242,8 +242,10 @@ impl Reloader {
         // Only what changed before this moment is about to be read; later changes announce themselves anew.
         while source.changes.try_recv().is_ok() {}
         let (path, env) = (source.path.clone(), source.env);
-        let reading = tokio::task::spawn_blocking(move || config::read(&path, &env));
-        Some(match reading.await {
+        let begin = time::now();
+        let reading = tokio::task::spawn_blocking(move || config::read(&path, &env)).await;
+        tracing::debug!(took = ?time::now().since(begin), "configuration read");
+        Some(match reading {
             Ok(reading) => {
                 // Also of a bad configuration: what mends it may be a file that no good one ever had.
                 source.watch.set_paths(reading.sources);
@@ -283,6 +285,7 @@ impl Reloader {
             ..self.ground
         };
         let next = Arc::new(compile(&config, Some(&current), ground));
+        tracing::debug!(took = ?time::now().since(ground.now), "configuration compiled");
         drop(current);
         let generation = next.generation;
         // A level that was set by hand stays until the file says another one.

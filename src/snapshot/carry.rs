@@ -159,3 +159,63 @@ impl Carry {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Nanos {
+        Nanos(seconds * 1_000_000_000)
+    }
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn a_name_that_stays_or_comes_back_within_ten_minutes_keeps_its_state() {
+        let mut first = Carry::succeed(None, at(0));
+        let (route, endpoint) = (first.route("a", 1), first.endpoint("u", address(1), 1));
+        let mut second = Carry::succeed(Some(&first), at(10));
+        assert!(Arc::ptr_eq(&second.endpoint("u", address(1), 1), &endpoint));
+        // The route is gone in the second, and back in the third.
+        let mut third = Carry::succeed(Some(&second), at(609));
+        assert!(Arc::ptr_eq(&third.route("a", 1), &route));
+        assert!(third.endpoints.alive(at(609)).next().is_some());
+    }
+
+    #[test]
+    fn a_name_gone_for_ten_minutes_is_forgotten() {
+        let mut first = Carry::succeed(None, at(0));
+        let route = first.route("a", 1);
+        let second = Carry::succeed(Some(&first), at(10));
+        assert_eq!(second.routes.alive(at(609)).count(), 1);
+        assert_eq!(second.routes.alive(at(610)).count(), 0);
+        let mut third = Carry::succeed(Some(&second), at(700));
+        assert!(!Arc::ptr_eq(&third.route("a", 1), &route));
+    }
+
+    #[test]
+    fn living_endpoints_never_share_a_slot_and_free_slots_are_used_again() {
+        let mut carry = Carry::succeed(None, at(0));
+        for port in 0..50 {
+            carry.endpoint("u", address(port), 1);
+        }
+        let mut next = Carry::succeed(Some(&carry), at(1));
+        for port in 25..75 {
+            next.endpoint("u", address(port), 1);
+        }
+        let slots = |carry: &Carry, now| {
+            let slots: Vec<usize> = carry.endpoints.alive(now).map(|(_, e)| e.slot).collect();
+            let distinct: HashSet<usize> = slots.iter().copied().collect();
+            assert_eq!(slots.len(), distinct.len());
+            slots.into_iter().max().unwrap_or_default()
+        };
+        assert_eq!(slots(&next, at(1)), 74);
+        let mut last = Carry::succeed(Some(&next), at(2000));
+        for port in 100..120 {
+            last.endpoint("u", address(port), 1);
+        }
+        assert!(slots(&last, at(2000)) < 75);
+    }
+}
