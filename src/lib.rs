@@ -1,6 +1,6 @@
 //! Tidegate: an API gateway. This page is the map of the house.
 //!
-//! A YAML file becomes a [`config::Config`] in which nothing can be wrong, and a `Config` becomes a
+//! YAML files become a [`config::Config`] in which nothing can be wrong, and a `Config` becomes a
 //! [`snapshot::Snapshot`] that cannot fail to be built. The one current snapshot sits in one `ArcSwap`; a request pins
 //! it once and walks only through what it pinned. What decides is synchronous and takes `now` as an argument; what
 //! waits on the way of a request is in few files: `upstream/connect`, `proxy/forward` and the bodies.
@@ -16,7 +16,7 @@
 //! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
-//! | 5 server | [`server`] | threads, sockets, signals, reload, admin |
+//! | 5 server | [`server`] | threads, sockets, signals, files that change, reload, admin |
 //! | 6 | `main` `demo` | the command line; the services of the example |
 //!
 //! # The life of a request
@@ -27,10 +27,11 @@
 //! 4. [`proxy::head`] refuses what no upstream may see: framing, Host, target, expectations, upgrades.
 //! 5. [`http::target`] brings the path into its one spelling; [`route::Table::find`] chooses the route.
 //! 6. `respond` and `redirect` answer here ([`filter`]); a body announced as too large gets its 413.
-//! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is.
+//! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is; the route
+//!    changes path, host and fields, and draws an upstream by weight ([`filter`]); mirrors get their copies.
 //! 8. [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials, sends, waits for the head.
 //! 9. The request's body streams beside it ([`http::upload`]): no faster than it is taken, within its bounds.
-//! 10. The answer's head is checked and stripped; its body streams through [`proxy::body`].
+//! 10. The answer's head is checked, stripped and changed as the route says; its body streams through [`proxy::body`].
 //! 11. At its end the connection goes back to the pool, the exchange counts and logs.
 //! 12. Whatever was refused on the way leaves by one door: [`http::reply`] makes the answer of a [`error::Reason`].
 //!
@@ -43,6 +44,7 @@
 //! | route | what happens to the requests of one match |
 //! | upstream, endpoint | a named group; one address of it |
 //! | attempt | one try to get an answer from one endpoint |
+//! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
 //! | pool | one worker's idle upstream connections |
 //! | snapshot, generation | a configuration compiled for use; its number |
 //! | pin | the hold of a request on the snapshot that it began with |
