@@ -77,6 +77,8 @@ fn environment(name: &str) -> Option<String> {
 
 /// Runs the gateway on `path` until it has drained; `beside` starts what runs beside it.
 fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> ExitCode {
+    // What the watch has to say comes before the file could set a level.
+    let level = control_log::init(tracing::Level::INFO);
     // Watching begins before the file is read: an edit in between would be missed.
     let (announce, changes) = tokio::sync::mpsc::channel(1);
     let watch = Watch::start(vec![path.to_owned()], move || {
@@ -99,7 +101,7 @@ fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> Ex
             });
         }
     };
-    let level = control_log::init(loaded.config.logging.level);
+    level.set(loaded.config.logging.level);
     eprint!("{}", config::render(&loaded.warnings));
     for default in config::not_yet_in_force(&loaded.config) {
         tracing::warn!("not yet in force: {default}");
@@ -143,13 +145,18 @@ fn check(path: &Path, format: Shape) -> ExitCode {
     match format {
         Shape::Text => {
             let mut report = config::render(&problems);
+            if !report.is_empty() && !pending.is_empty() {
+                report.push('\n');
+            }
             for default in pending {
                 report.push_str(&format!("note: not yet in force: {default}\n"));
             }
-            if problems.is_empty() {
-                report.push_str(&format!("{}: fine\n", path.display()));
-            }
-            eprint!("{report}");
+            let verdict = match (code, problems.len()) {
+                (0, 0) => "fine".to_owned(),
+                (0, n) => format!("fine, with {n} warning{}", plural(n)),
+                (_, n) => format!("{n} problem{}", plural(n)),
+            };
+            eprintln!("{report}{}: {verdict}", path.display());
             ExitCode::from(code)
         }
         Shape::Json => {
@@ -158,6 +165,10 @@ fn check(path: &Path, format: Shape) -> ExitCode {
             print_line(&report.to_string(), code)
         }
     }
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
 }
 
 /// Writes to stdout; a reader that closed it early, as `head` does, is no panic.

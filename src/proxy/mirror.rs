@@ -20,6 +20,7 @@ use crate::http::upload::RequestBody;
 use crate::snapshot::Forward;
 use crate::snapshot::shared::Pin as Pinned;
 use crate::upstream::connect::{Connection, dial};
+use crate::upstream::endpoint::Endpoint;
 
 /// Copies that one worker has under way; beyond it requests are not mirrored.
 const MOST: usize = 256;
@@ -103,6 +104,7 @@ impl Copy {
         let endpoint = upstream
             .endpoints
             .get(upstream.pick(now, worker.random()))?;
+        let _busy = Busy::enter(endpoint, worker);
         let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
         let mut connection: Connection = match pooled {
             Some(connection) => connection,
@@ -139,6 +141,22 @@ impl Copy {
         *request.uri_mut() = self.uri;
         *request.headers_mut() = self.headers;
         request
+    }
+}
+
+/// The copy's connection, as the gauge counts it.
+struct Busy<'a>(&'a Endpoint, &'a Worker);
+
+impl<'a> Busy<'a> {
+    fn enter(endpoint: &'a Endpoint, worker: &'a Worker) -> Busy<'a> {
+        endpoint.stats.busy.add(worker.index, 1);
+        Busy(endpoint, worker)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.stats.busy.add(self.1.index, -1);
     }
 }
 

@@ -8,6 +8,7 @@ mod restart;
 
 use std::cell::RefCell;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,6 +143,8 @@ pub struct Reloader {
     orders: mpsc::Receiver<Order>,
     /// Snapshots that some request may still walk through: freeing ten thousand routes is never a request's work.
     retired: Vec<Arc<Snapshot>>,
+    /// The files that the watch knows.
+    watched: Vec<PathBuf>,
 }
 
 impl Reloader {
@@ -165,6 +168,7 @@ impl Reloader {
             level,
             orders,
             retired: Vec::new(),
+            watched: Vec::new(),
         };
         (reloader, Desk(desk))
     }
@@ -239,24 +243,32 @@ impl Reloader {
     /// `None` where there is nothing to read.
     async fn read(&mut self) -> Option<Result<Loaded, Vec<Problem>>> {
         let source = self.source.as_mut()?;
-        // Only what changed before this moment is about to be read; later changes announce themselves anew.
-        while source.changes.try_recv().is_ok() {}
-        let (path, env) = (source.path.clone(), source.env);
-        let begin = time::now();
-        let reading = tokio::task::spawn_blocking(move || config::read(&path, &env)).await;
-        tracing::debug!(took = ?time::now().since(begin), "configuration read");
-        Some(match reading {
-            Ok(reading) => {
-                // Also of a bad configuration: what mends it may be a file that no good one ever had.
-                source.watch.set_paths(reading.sources);
-                reading.result
+        let mut more_readings = 2;
+        loop {
+            // Only what changed before this moment is about to be read; later changes announce themselves anew.
+            while source.changes.try_recv().is_ok() {}
+            let (path, env) = (source.path.clone(), source.env);
+            let begin = time::now();
+            let reading = tokio::task::spawn_blocking(move || config::read(&path, &env)).await;
+            tracing::debug!(took = ?time::now().since(begin), "configuration read");
+            let reading = match reading {
+                Ok(reading) => reading,
+                Err(error) => {
+                    let file = source.path.display().to_string();
+                    let message = format!("reading it failed: {error}");
+                    return Some(Err(vec![Problem::of_file(&file, message, None)]));
+                }
+            };
+            let watched = reading.sources == self.watched;
+            // Also of a bad configuration: what mends it may be a file that no good one ever had.
+            source.watch.set_paths(reading.sources.clone());
+            self.watched = reading.sources;
+            // A file that was not watched while it was read may have changed since: it is read once more.
+            if watched || more_readings == 0 {
+                return Some(reading.result);
             }
-            Err(error) => {
-                let file = source.path.display().to_string();
-                let message = format!("reading it failed: {error}");
-                Err(vec![Problem::of_file(&file, message, None)])
-            }
-        })
+            more_readings -= 1;
+        }
     }
 
     fn take_up(&mut self, config: Config, log: &Writer) -> Outcome {

@@ -22,7 +22,7 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
         rewrite,
         request_headers,
         response_headers,
-        mirrors,
+        mirrors: _,
         timeouts,
         max_body,
     } = route;
@@ -43,16 +43,12 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
     }
     said.insert("timeouts".into(), times);
     // What a route does not say has no default that could be told.
-    let mirrors: Vec<Value> = mirrors
-        .iter()
-        .map(|m| json!({ "upstream": upstream(config, m.upstream), "percent": percent(m.per_million) }))
-        .collect();
     for (key, value) in [
         ("listeners", listeners(config, route)),
         ("rewrite", rewritten(rewrite)),
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
-        ("mirror", mirrors.into()),
+        ("mirror", mirrored(config, route)),
     ] {
         if !is_empty(&value) {
             said.insert(key.into(), value);
@@ -75,11 +71,23 @@ pub(super) fn row(config: &Config, order: usize, route: &Route) -> Value {
         "match": route.matches.iter().map(one_match).collect::<Vec<_>>(),
         "action": { key: value },
     });
-    let listeners = listeners(config, route);
-    if !is_empty(&listeners) {
-        row["listeners"] = listeners;
+    for (key, value) in [
+        ("listeners", listeners(config, route)),
+        ("rewrite", rewritten(&route.rewrite)),
+        ("mirror", mirrored(config, route)),
+    ] {
+        if !is_empty(&value) {
+            row[key] = value;
+        }
     }
     row
+}
+
+fn mirrored(config: &Config, route: &Route) -> Value {
+    let mirrors = route.mirrors.iter();
+    mirrors
+        .map(|m| json!({ "upstream": upstream(config, m.upstream), "percent": percent(m.per_million) }))
+        .collect()
 }
 
 fn is_empty(value: &Value) -> bool {

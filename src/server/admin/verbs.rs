@@ -24,13 +24,12 @@ const MOST_BYTES: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The parts of the program that may have a level of their own; each with all below it.
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 14] = [
     "config",
     "drain",
     "error",
     "filter",
     "http",
-    "limit",
     "metrics",
     "proxy",
     "route",
@@ -39,7 +38,6 @@ const TARGETS: [&str; 16] = [
     "telemetry",
     "time",
     "timer",
-    "tls",
     "upstream",
 ];
 
@@ -122,7 +120,11 @@ pub(super) fn set_level(levels: &LevelHandle, body: &[u8]) -> Result<Response<Bo
             ));
         }
     }
-    tracing::info!(level = %wish.level, target = wish.target, "level of the control log set");
+    tracing::info!(
+        level = wish.level.as_str().to_ascii_lowercase(),
+        target = wish.target,
+        "level of the control log set"
+    );
     Ok(data(&told_levels(levels)))
 }
 
