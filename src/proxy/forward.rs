@@ -1,19 +1,15 @@
 //! One request at an upstream: an endpoint, a connection, the sending, the wait for the answer's head.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
 
-use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body::Body;
-use hyper::body::Incoming;
+use http::header;
+use http::{Method, Request, StatusCode};
 use hyper::client::conn::TrySendError;
 
+use super::answer::accept;
 use super::exchange::Exchange;
+use super::wait::{wait_for_head, within};
 use crate::error::Reason;
-use crate::http::fields::{self, Coding};
 use crate::http::reply::Refusal;
 use crate::http::upload::{Progress, RequestBody};
 use crate::time::Nanos;
@@ -33,7 +29,8 @@ pub struct Plan {
     pub endpoints_host: bool,
 }
 
-/// Sends the request and waits for the head of its answer, which the exchange then holds together with its connection.
+/// Sends the request and waits for the head of its answer, which the exchange then holds together with its connection;
+/// of a WebSocket, with the bare socket.
 ///
 /// `request` is a place that the request is taken from: it is large, and moving it from call to call would cost more
 /// than most of what happens on the way.
@@ -49,7 +46,7 @@ pub async fn forward(
     let (pooled, replayable) = choose(exchange, request, plan, now);
     if pooled {
         match attempt(exchange, request, plan, replayable).await {
-            Outcome::Answered => return accept(exchange),
+            Outcome::Answered => return finish(exchange).await,
             Outcome::Failed(refusal) => return Err(refusal),
             // The endpoint closed it while it lay idle: that is nobody's failure, and no attempt.
             Outcome::Stale => {}
@@ -61,7 +58,7 @@ pub async fn forward(
     exchange.connected_since(began);
     exchange.connection = Some(opened?);
     match attempt(exchange, request, plan, false).await {
-        Outcome::Answered => accept(exchange),
+        Outcome::Answered => finish(exchange).await,
         Outcome::Failed(refusal) => Err(refusal),
         Outcome::Stale => Err(blame(
             exchange,
@@ -69,6 +66,21 @@ pub async fn forward(
             "closed a new connection before the request",
         )),
     }
+}
+
+async fn finish(exchange: &mut Exchange) -> Result<(), Refusal> {
+    let switches = accept(exchange)? == StatusCode::SWITCHING_PROTOCOLS;
+    if let (true, Some(opening)) = (switches, &mut exchange.opening) {
+        let taken = Box::pin(opening.take_socket()).await;
+        return taken.ok_or_else(|| {
+            blame(
+                exchange,
+                Reason::UpstreamReset,
+                "closed the connection with its 101",
+            )
+        });
+    }
+    Ok(())
 }
 
 /// Holds an endpoint, and an idle connection to it if there is one; tells that, and whether the request could be sent
@@ -138,23 +150,6 @@ async fn open(exchange: &Exchange, plan: &Plan) -> Result<Connection, Refusal> {
     Err(blame(exchange, reason, &detail))
 }
 
-/// Waits for `future` until `due`; `None` when the time is over.
-async fn within<F: Future>(
-    exchange: &Exchange,
-    due: Option<Nanos>,
-    future: F,
-) -> Option<F::Output> {
-    let deadline = &exchange.client.deadline;
-    deadline.set_at(exchange.client.worker.recent(), due);
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if deadline.fired() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
-}
-
 async fn attempt(
     exchange: &mut Exchange,
     request: &mut Option<Request<RequestBody>>,
@@ -164,6 +159,9 @@ async fn attempt(
     let (Some(sent), Some(connection)) = (request.take(), &mut exchange.connection) else {
         return Outcome::Failed(Refusal::from(Reason::InternalError));
     };
+    if let Some(opening) = &mut exchange.opening {
+        opening.heir = Some(connection.heir.claim());
+    }
     if replayable {
         connection.tap.arm();
     } else {
@@ -246,67 +244,9 @@ fn late(exchange: &mut Exchange, plan: &Plan) -> Refusal {
 }
 
 #[cold]
-fn blame(exchange: &Exchange, reason: Reason, detail: &str) -> Refusal {
+pub(super) fn blame(exchange: &Exchange, reason: Reason, detail: &str) -> Refusal {
     let name = exchange.held().map_or("", |(upstream, _)| &upstream.name);
     Refusal::because(reason, format!("upstream {name}: {detail}"))
-}
-
-/// Waits for the answer's head; `None` when `timeouts.response`, `timeouts.body` or `timeouts.request` is over.
-///
-/// While the request's body is still on its way only the looser `body` deadline holds. It is found out late whether the
-/// upload has ended: so the nearer of the two is set, and looked at again when it falls.
-async fn wait_for_head<F: Future>(
-    exchange: &Exchange,
-    plan: &Plan,
-    sending: F,
-) -> Option<F::Output> {
-    let (worker, deadline) = (&exchange.client.worker, &exchange.client.deadline);
-    let sent = worker.recent();
-    let nearer = plan
-        .timeouts
-        .response
-        .into_iter()
-        .chain(exchange.upload.as_ref().and(plan.timeouts.body))
-        .min();
-    deadline.set_at(
-        sent,
-        nearer
-            .map(|t| sent.plus(t))
-            .into_iter()
-            .chain(plan.due)
-            .min(),
-    );
-    let mut sending = pin!(sending);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = sending.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        if !deadline.fired() {
-            return Poll::Pending;
-        }
-        let now = worker.read_clock();
-        let due = head_due(exchange, plan, sent)
-            .into_iter()
-            .chain(plan.due)
-            .min();
-        if due.is_some_and(|due| due <= now) {
-            return Poll::Ready(None);
-        }
-        let look = nearer.map(|t| now.plus(t));
-        deadline.set_at(now, look.into_iter().chain(due).min());
-        Poll::Pending
-    })
-    .await
-}
-
-fn head_due(exchange: &Exchange, plan: &Plan, sent: Nanos) -> Option<Nanos> {
-    match &exchange.upload {
-        Some(upload) if upload.progress() == Progress::Streaming => {
-            plan.timeouts.body.map(|t| upload.moved_at().plus(t))
-        }
-        Some(upload) => plan.timeouts.response.map(|t| upload.moved_at().plus(t)),
-        None => plan.timeouts.response.map(|t| sent.plus(t)),
-    }
 }
 
 fn is_idempotent(method: &Method) -> bool {
@@ -314,70 +254,4 @@ fn is_idempotent(method: &Method) -> bool {
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     )
-}
-
-/// Checks the head of the answer and cleans it; what lies is a clean 502.
-fn accept(exchange: &mut Exchange) -> Result<(), Refusal> {
-    let status = exchange
-        .answer
-        .as_ref()
-        .map(Response::status)
-        .ok_or(Reason::InternalError)?;
-    exchange.answered(status);
-    let Some(response) = &mut exchange.answer else {
-        return Err(Refusal::from(Reason::InternalError));
-    };
-    *response.version_mut() = Version::HTTP_11;
-    check_answer(response).map_err(|detail| blame(exchange, Reason::UpstreamProtocolError, detail))
-}
-
-fn check_answer(response: &mut Response<Incoming>) -> Result<(), &'static str> {
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("101 to a request that asked for no upgrade");
-    }
-    if status.as_u16() >= 600 {
-        return Err("a status code beyond 599");
-    }
-    let found = fields::scan_answer(response.headers());
-    if found.transfer_encoding() && fields::transfer_coding(response.headers()) != Coding::Chunked {
-        return Err("a transfer coding other than one chunked");
-    }
-    if found.odd_length() && !found.transfer_encoding() {
-        settle_length(response)?;
-    }
-    fields::strip_response(response.headers_mut(), found);
-    Ok(())
-}
-
-/// One line with one number: `5, 5` and doubled lines mean the same, but not to every reader.
-#[cold]
-fn settle_length(response: &mut Response<Incoming>) -> Result<(), &'static str> {
-    let mut numbers = response
-        .headers()
-        .get_all(header::CONTENT_LENGTH)
-        .iter()
-        .flat_map(|v| fields::list(v.as_bytes()))
-        .map(|n| {
-            std::str::from_utf8(n)
-                .ok()
-                .and_then(|n| n.parse::<u64>().ok())
-        });
-    let length = numbers
-        .next()
-        .flatten()
-        .ok_or("a Content-Length that is no number")?;
-    let differing = numbers.any(|n| n != Some(length));
-    drop(numbers);
-    if differing {
-        return Err("differing Content-Lengths");
-    }
-    let exact = response.body().size_hint().exact();
-    if exact.is_some_and(|exact| exact != length && exact != 0) {
-        return Err("a Content-Length that differs from its body");
-    }
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(())
 }

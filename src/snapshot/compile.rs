@@ -151,6 +151,10 @@ fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: 
         action,
         max_body: r.max_body,
         request_timeout: r.timeouts.request,
+        websocket: Some(super::WebSocket {
+            origins: vec![crate::http::origin::Allowed::SameHost],
+            idle: Some(std::time::Duration::from_secs(300)),
+        }),
         response_fields: changes(&r.response_headers),
         stats: carry.route(&r.name, workers),
     }

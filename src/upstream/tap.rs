@@ -101,6 +101,11 @@ impl<S> TappedStream<S> {
     pub(super) fn new(stream: S, tap: Rc<Tap>) -> TappedStream<S> {
         TappedStream { stream, tap }
     }
+
+    /// The bare stream.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for TappedStream<S> {
