@@ -8,6 +8,7 @@ pub mod forward;
 pub mod head;
 mod mirror;
 mod note;
+pub mod retry;
 pub mod worker;
 
 use std::convert::Infallible;
