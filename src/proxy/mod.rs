@@ -9,6 +9,7 @@ pub mod forward;
 pub mod head;
 mod mirror;
 mod note;
+pub mod retry;
 pub mod tunnel;
 mod wait;
 pub mod worker;

@@ -1,10 +1,12 @@
 //! Upstreams: named groups of endpoints, how one is chosen, and the connections that one worker keeps to them.
 
 pub mod balance;
+pub mod budget;
 pub mod connect;
 pub mod doorbell;
 pub mod endpoint;
 pub mod pool;
+pub mod retry;
 pub mod tap;
 
 use std::sync::Arc;
