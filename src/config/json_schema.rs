@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::LogField;
+use super::retries;
 use super::schema::{Effect, Key, Preset, Shape, Stage, root};
 
 /// The schema of one whole file.
@@ -95,6 +96,15 @@ fn value(shape: &'static Shape) -> Value {
             let keys: Vec<&str> = LogField::ALL.iter().map(|field| field.key()).collect();
             or_reference(json!({ "enum": keys }))
         }
+        Shape::RetryCause => {
+            let words = retries::CAUSES.iter().map(|(word, _)| *word);
+            let numbers = words.clone().filter_map(|word| word.parse::<u64>().ok());
+            let all: Vec<Value> = words
+                .map(Value::from)
+                .chain(numbers.map(Value::from))
+                .collect();
+            or_reference(json!({ "enum": all }))
+        }
         Shape::Duration(least) => define(if *least == 0 {
             "duration"
         } else {
@@ -137,6 +147,8 @@ fn definition(shape: &Shape) -> &'static str {
         Shape::Bind => "bind",
         Shape::Network => "network",
         Shape::Endpoint => "endpoint",
+        Shape::Resolver => "resolver",
+        Shape::CookieName => "cookie",
         Shape::Host => "host",
         Shape::PlainHost => "plainHost",
         Shape::Authority => "authority",
@@ -195,9 +207,15 @@ fn definitions() -> Map<String, Value> {
         ),
         (
             "endpoint",
-            "http://IP:port.",
-            format!("http://([0-9.]+|{V6})(:{PORT})?/?"),
+            "http://host:port.",
+            format!("http://({HOST}|{V6})(:{PORT})?/?"),
         ),
+        (
+            "resolver",
+            "An address, perhaps with a port: 10.0.0.2 10.0.0.2:5353.",
+            format!("[0-9.]+(:{PORT})?|[0-9A-Fa-f:.]+|{V6}(:{PORT})?"),
+        ),
+        ("cookie", "The name of a cookie.", TOKEN.into()),
         (
             "host",
             "example.com or *.example.com.",

@@ -217,6 +217,19 @@ pub(super) fn header_value(text: &str) -> Result<HeaderValue, Fault> {
     })
 }
 
+/// The name of a cookie: a token (RFC 6265, section 4.1.1).
+pub(super) fn cookie_name(text: &str) -> Result<(), Fault> {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if !text.is_empty() && text.bytes().all(is_token) {
+        return Ok(());
+    }
+    let message = format!("{} is not the name of a cookie", quote(text));
+    Err(Fault::new(
+        message,
+        "letters, digits, `-`, `_` and `.`, such as `session`",
+    ))
+}
+
 /// A bearer token (RFC 6750, section 2.1 asks for less). The faults never show it.
 pub(super) fn check_token(text: &str) -> Result<(), Fault> {
     if text.is_empty() {

@@ -106,11 +106,12 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
         endpoints: u
             .endpoints
             .iter()
-            .map(|address| carry.endpoint(&u.name, *address, workers))
+            .filter_map(config::Endpoint::address)
+            .map(|address| carry.endpoint(&u.name, address, workers))
             .collect(),
         balancer: match u.balance {
             config::Balance::RoundRobin => Balancer::round_robin(),
-            config::Balance::LeastRequests => Balancer::LeastRequests,
+            _ => Balancer::LeastRequests,
         },
         timeouts: Timeouts {
             connect: u.timeouts.connect,
