@@ -15,6 +15,7 @@ use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
 use crate::upstream::balance::Balancer;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
@@ -106,10 +107,16 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
         endpoints: u
             .endpoints
             .iter()
-            .map(|address| carry.endpoint(&u.name, *address, workers))
+            .map(|address| Endpoint {
+                state: carry.endpoint(&u.name, *address, workers),
+                weight: 1,
+                // An address is always a valid field value.
+                authority: HeaderValue::from_str(&address.to_string())
+                    .unwrap_or_else(|_| HeaderValue::from_static("")),
+            })
             .collect(),
         balancer: match u.balance {
-            config::Balance::RoundRobin => Balancer::round_robin(),
+            config::Balance::RoundRobin => Balancer::RoundRobin,
             config::Balance::LeastRequests => Balancer::LeastRequests,
         },
         timeouts: Timeouts {
@@ -122,7 +129,7 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
             idle: u.timeouts.idle,
             max_age: u.pool.max_age,
         },
-        stats: carry.upstream(&u.name, workers),
+        state: carry.upstream(&u.name, workers),
     }
 }
 
