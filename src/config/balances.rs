@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::fields::Fields;
+use super::nearest::nearest;
 use super::node::Node;
-use super::report::{Fault, Report};
+use super::report::{Fault, Report, quote};
+use crate::http::key::{self, Key, Part};
 
 /// `upstreams.*.balance`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +20,7 @@ pub enum Balance {
     /// The faster of two drawn at random.
     Latency,
     /// The same endpoint for the same key, whichever gateway is asked.
-    Hash(Vec<String>),
+    Hash(Key),
     /// The endpoint that a cookie names.
     StickyCookie {
         /// Name of the cookie: a token (RFC 6265, section 4.1.1).
@@ -42,7 +44,7 @@ pub(super) fn parse(upstream: &Fields<'_>, report: &mut Report) -> Balance {
 
 fn parse_map(fields: &Fields<'_>, node: &Node, report: &mut Report) -> Balance {
     match (fields.node("hash"), fields.node("sticky_cookie")) {
-        (Some(key), None) => Balance::Hash(parse_key(key)),
+        (Some(key), None) => Balance::Hash(parse_key(key, report)),
         (None, Some(_)) => {
             let cookie = fields.section("sticky_cookie");
             Balance::StickyCookie {
@@ -66,7 +68,35 @@ fn parse_map(fields: &Fields<'_>, node: &Node, report: &mut Report) -> Balance {
     }
 }
 
-fn parse_key(node: &Node) -> Vec<String> {
-    let parts = node.items().iter().filter_map(Node::scalar);
-    parts.map(|scalar| scalar.text.clone()).collect()
+fn parse_key(node: &Node, report: &mut Report) -> Key {
+    let mut parts = Vec::new();
+    for item in node.items() {
+        let Some(scalar) = item.scalar() else {
+            continue;
+        };
+        let Ok(part) = key_part(&scalar.text) else {
+            continue;
+        };
+        if parts.contains(&part) {
+            let message = format!("{} is listed twice", quote(scalar.shown()));
+            report.error(item.span, Fault::bare(message));
+        }
+        parts.push(part);
+    }
+    Key::new(parts)
+}
+
+/// One part of a key: `client_ip`, `header:X-Tenant`.
+pub(super) fn key_part(text: &str) -> Result<Part, Fault> {
+    Key::parse_part(text).map_err(|fault| {
+        let near = fault.unknown_word().and_then(|word| {
+            let words = key::WORDS.iter().map(|word| word.trim_end_matches(':'));
+            nearest(word, words)
+        });
+        let help = match near {
+            Some(near) => format!("did you mean {}? {}", quote(near), fault.help()),
+            None => fault.help(),
+        };
+        Fault::new(fault.message(), help)
+    })
 }

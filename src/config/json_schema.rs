@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::LogField;
 use super::retries;
 use super::schema::{Effect, Key, Preset, Shape, Stage, root};
+use crate::http::key;
 
 /// The schema of one whole file.
 #[must_use]
@@ -149,6 +150,7 @@ fn definition(shape: &Shape) -> &'static str {
         Shape::Endpoint => "endpoint",
         Shape::Resolver => "resolver",
         Shape::CookieName => "cookie",
+        Shape::KeyPart => "keyPart",
         Shape::Host => "host",
         Shape::PlainHost => "plainHost",
         Shape::Authority => "authority",
@@ -216,6 +218,7 @@ fn definitions() -> Map<String, Value> {
             format!("[0-9.]+(:{PORT})?|[0-9A-Fa-f:.]+|{V6}(:{PORT})?"),
         ),
         ("cookie", "The name of a cookie.", TOKEN.into()),
+        ("keyPart", "Who shares: client_ip header:NAME.", key_part()),
         (
             "host",
             "example.com or *.example.com.",
@@ -271,6 +274,14 @@ fn network() -> String {
     let v4 = r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?";
     let v6 = "[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?";
     format!("private|any|{v4}|{v6}")
+}
+
+fn key_part() -> String {
+    let words = key::WORDS.iter().map(|word| match word.strip_suffix(':') {
+        Some(kind) => format!("{kind}:.+"),
+        None => (*word).to_owned(),
+    });
+    words.collect::<Vec<_>>().join("|")
 }
 
 fn integer(min: u64, max: u64) -> Value {

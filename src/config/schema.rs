@@ -1,6 +1,7 @@
 //! What a key of the file can be: shape, default, meaning, and whether this version has it.
 
 use super::address;
+use super::balances;
 use super::endpoints;
 use super::log_line;
 use super::node::{Scalar, Style};
@@ -287,13 +288,14 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::Rate => scalar::rate(text).map(drop),
         Shape::Percent => scalar::percent(text).map(drop),
         Shape::Words(now, later) => check_word(text, now, later),
-        Shape::Text | Shape::KeyPart if text.is_empty() => Err(Fault::bare("this is empty")),
+        Shape::Text if text.is_empty() => Err(Fault::bare("this is empty")),
         Shape::Secret => word::check_token(text),
         Shape::Name => word::check_name(text),
         Shape::Bind => address::bind(text).map(drop),
         Shape::Network => address::networks(text).map(drop),
         Shape::Endpoint => endpoints::url(text).map(drop),
         Shape::Resolver => address::resolver(text).map(drop),
+        Shape::KeyPart => balances::key_part(text).map(drop),
         Shape::CookieName => word::cookie_name(text),
         Shape::RetryCause => retries::cause(text).map(drop),
         Shape::Origin => origin::parse(text).map(drop),
@@ -307,7 +309,7 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::Regex => pattern::check(text),
         Shape::LogFormat => log_line::format(text).map(drop),
         Shape::LogKey => log_line::key(text).map(drop),
-        Shape::Text | Shape::KeyPart | Shape::Body => Ok(()),
+        Shape::Text | Shape::Body => Ok(()),
         // `OrOff` of a map: `off` was not what is written.
         _ => Err(Fault::new(
             format!("{} does not fit here", quote(value.shown())),

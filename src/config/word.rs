@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::report::{Fault, quote};
 use super::scalar;
+use crate::http::cookie;
 
 /// Longest name, in characters.
 pub(super) const LONGEST_NAME: usize = 63;
@@ -219,8 +220,7 @@ pub(super) fn header_value(text: &str) -> Result<HeaderValue, Fault> {
 
 /// The name of a cookie: a token (RFC 6265, section 4.1.1).
 pub(super) fn cookie_name(text: &str) -> Result<(), Fault> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !text.is_empty() && text.bytes().all(is_token) {
+    if cookie::is_name(text) {
         return Ok(());
     }
     let message = format!("{} is not the name of a cookie", quote(text));

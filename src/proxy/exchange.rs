@@ -22,7 +22,7 @@ use crate::snapshot::{Listener, Route};
 use crate::time::Nanos;
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connection;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::EndpointState;
 
 /// The facts of one exchange. Dropped early, it counts as "the client left".
 pub struct Exchange {
@@ -219,7 +219,7 @@ impl Exchange {
 
     /// The upstream and endpoint held.
     #[must_use]
-    pub fn held(&self) -> Option<(&Upstream, &Endpoint)> {
+    pub fn held(&self) -> Option<(&Upstream, &EndpointState)> {
         let lease = self.lease?;
         Some((
             &self.pin.upstreams[lease.upstream as usize],
@@ -237,7 +237,7 @@ impl Exchange {
         if lease.counted {
             endpoint.leave();
         }
-        let stats = &self.pin.upstreams[lease.upstream as usize].stats;
+        let stats = &self.pin.upstreams[lease.upstream as usize].state.stats;
         stats.duration.record(
             self.client.worker.index,
             now.0.saturating_sub(lease.since.0),
@@ -378,8 +378,9 @@ impl Exchange {
             .map_or(&self.pin.unrouted, |route| &route.stats)
     }
 
-    fn endpoint_of(&self, lease: Lease) -> &Endpoint {
-        &self.pin.upstreams[lease.upstream as usize].endpoints[lease.endpoint as usize]
+    fn endpoint_of(&self, lease: Lease) -> &EndpointState {
+        let upstream = &self.pin.upstreams[lease.upstream as usize];
+        &upstream.endpoints[lease.endpoint as usize].state
     }
 }
 

@@ -85,12 +85,15 @@ fn choose(
     let endpoint = &exchange.pin.upstreams[plan.upstream].endpoints[index];
     if plan.endpoints_host
         && let Some(request) = request
-        && let Ok(host) = HeaderValue::from_str(&endpoint.label)
     {
+        let host = endpoint.authority.clone();
         request.headers_mut().insert(header::HOST, host);
     }
     let worker = &exchange.client.worker;
-    let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
+    let pooled = worker
+        .pool
+        .borrow_mut()
+        .take(&endpoint.state, now, worker.index);
     exchange.connection = pooled;
     let replayable = request.as_ref().is_some_and(|request| {
         matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method())

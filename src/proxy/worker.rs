@@ -11,7 +11,7 @@ use crate::snapshot::shared::View;
 use crate::telemetry::access_log::Buffer;
 use crate::time::{self, Nanos};
 use crate::timer::Timers;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::EndpointState;
 use crate::upstream::pool::Pool;
 
 /// One worker.
@@ -91,10 +91,10 @@ impl Worker {
     /// Drops idle upstream connections that are closed, outlived, or whose endpoint is gone.
     pub fn sweep(&self) {
         let pin = self.view.pin();
-        let endpoints: Vec<&Endpoint> = pin
+        let endpoints: Vec<&EndpointState> = pin
             .upstreams
             .iter()
-            .flat_map(|u| u.endpoints.iter().map(|e| &**e))
+            .flat_map(|u| u.endpoints.iter().map(|e| &*e.state))
             .collect();
         self.pool
             .borrow_mut()

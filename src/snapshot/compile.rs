@@ -15,6 +15,7 @@ use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
 use crate::upstream::balance::Balancer;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
@@ -106,11 +107,18 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
         endpoints: u
             .endpoints
             .iter()
-            .filter_map(config::Endpoint::address)
-            .map(|address| carry.endpoint(&u.name, address, workers))
+            .filter_map(|e| {
+                Some(Endpoint {
+                    state: carry.endpoint(&u.name, e.address()?, workers),
+                    weight: e.weight,
+                    // What was read as an endpoint is always a valid field value.
+                    authority: HeaderValue::from_str(&e.authority)
+                        .unwrap_or_else(|_| HeaderValue::from_static("")),
+                })
+            })
             .collect(),
         balancer: match u.balance {
-            config::Balance::RoundRobin => Balancer::round_robin(),
+            config::Balance::RoundRobin => Balancer::RoundRobin,
             _ => Balancer::LeastRequests,
         },
         timeouts: Timeouts {
@@ -123,7 +131,7 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
             idle: u.timeouts.idle,
             max_age: u.pool.max_age,
         },
-        stats: carry.upstream(&u.name, workers),
+        state: carry.upstream(&u.name, workers),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod pool;
 pub mod tap;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::metrics::UpstreamStats;
@@ -20,15 +21,34 @@ pub struct Upstream {
     /// The name in the file, in metrics and in logs.
     pub name: String,
     /// Never empty.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    pub endpoints: Vec<Endpoint>,
     /// How one of them is chosen.
     pub balancer: Balancer,
     /// Deadlines of attempts.
     pub timeouts: Timeouts,
     /// Bounds of idle connections.
     pub pool: PoolPolicy,
-    /// Counters, found by name.
-    pub stats: Arc<UpstreamStats>,
+    /// What outlives the snapshot.
+    pub state: Arc<UpstreamState>,
+}
+
+/// An upstream's state. Found again by its name when the file changes.
+pub struct UpstreamState {
+    /// Counters.
+    pub stats: UpstreamStats,
+    /// Whose turn it is, for balancers that go round.
+    pub turn: AtomicUsize,
+}
+
+impl UpstreamState {
+    /// A new upstream without history, for a gateway of `workers` workers.
+    #[must_use]
+    pub fn new(workers: usize) -> UpstreamState {
+        UpstreamState {
+            stats: UpstreamStats::new(workers),
+            turn: AtomicUsize::new(0),
+        }
+    }
 }
 
 /// Deadlines of an attempt; `None` = off.
@@ -60,7 +80,8 @@ impl Upstream {
         if self.endpoints.len() == 1 {
             0
         } else {
-            self.balancer.pick(&self.endpoints, now, random)
+            self.balancer
+                .pick(&self.endpoints, &self.state.turn, now, random)
         }
     }
 
