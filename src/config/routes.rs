@@ -9,7 +9,7 @@ use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
 use super::taken::Taken;
 use super::{Action, Listener, Match, Route, RouteTimeouts, Upstream};
-use super::{changes, keys, redirects, respond, rewrites, targets, word};
+use super::{changes, keys, redirects, respond, retries, rewrites, targets, websockets, word};
 
 /// All routes, in file order; one without a valid action is left out (it was reported).
 pub(super) fn parse(
@@ -56,6 +56,8 @@ impl Parser<'_, '_> {
         let request_headers = changes::parse(&fields.section("request_headers"), self.report);
         let response_headers = changes::parse(&fields.section("response_headers"), self.report);
         let mirrors = targets::mirrors(&fields, &self.upstreams, self.report);
+        let retry = retries::parse(&fields, self.report);
+        let websocket = websockets::parse(&fields, self.report);
         self.warn_of_idle_keys(&fields, node.span);
         Some(Route {
             name,
@@ -73,6 +75,8 @@ impl Parser<'_, '_> {
                 response: overriding("response"),
                 body: overriding("body"),
             },
+            retry,
+            websocket,
             max_body: fields.size("max_body"),
         })
     }

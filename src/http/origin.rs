@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::host::parse_authority;
 
 /// An origin, or a set of them, that may connect. Names are in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Allowed {
     /// Everybody.
     Any,

@@ -268,6 +268,22 @@ impl Exchange {
         }
     }
 
+    /// An answer that the client will not see: it is followed by another try.
+    pub fn discarded(&self, status: StatusCode) {
+        if let Some((_, endpoint)) = self.held() {
+            endpoint
+                .stats
+                .count_request(self.client.worker.index, status);
+        }
+    }
+
+    /// The upstream and endpoint held, by their places in the pinned snapshot.
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize)> {
+        self.lease
+            .map(|lease| (lease.upstream as usize, lease.endpoint as usize))
+    }
+
     /// The gateway answers itself, on purpose.
     pub fn answers(&mut self, status: StatusCode) {
         self.status = Some(status);

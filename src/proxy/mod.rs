@@ -1,5 +1,6 @@
 //! The life of a request: [`handle`] tells it from top to bottom.
 
+mod again;
 mod answer;
 pub mod body;
 pub mod client;
@@ -127,6 +128,7 @@ async fn serve(
         timeouts,
         due,
         endpoints_host,
+        retry: &forward.retry,
     };
     forward::forward(exchange, &mut request, &plan).await?;
     Ok(None)

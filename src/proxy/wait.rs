@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::exchange::Exchange;
 use super::forward::Plan;
@@ -26,13 +27,21 @@ pub(super) async fn within<F: Future>(
     .await
 }
 
-/// Waits for the answer's head; `None` when `timeouts.response`, `timeouts.body` or `timeouts.request` is over.
+/// Waits for `delay`, but for as long as the client stays.
+pub(super) async fn pause(exchange: &Exchange, delay: Duration) {
+    let deadline = &exchange.client.deadline;
+    deadline.set(exchange.client.worker.read_clock(), Some(delay));
+    deadline.expired().await;
+}
+
+/// Waits for the answer's head; `None` when `timeouts.response`, `timeouts.body` or `end` is over.
 ///
 /// While the request's body is still on its way only the looser `body` deadline holds. It is found out late whether the
 /// upload has ended: so the nearer of the two is set, and looked at again when it falls.
 pub(super) async fn wait_for_head<F: Future>(
     exchange: &Exchange,
-    plan: &Plan,
+    plan: &Plan<'_>,
+    end: Option<Nanos>,
     sending: F,
 ) -> Option<F::Output> {
     let (worker, deadline) = (&exchange.client.worker, &exchange.client.deadline);
@@ -45,11 +54,7 @@ pub(super) async fn wait_for_head<F: Future>(
         .min();
     deadline.set_at(
         sent,
-        nearer
-            .map(|t| sent.plus(t))
-            .into_iter()
-            .chain(plan.due)
-            .min(),
+        nearer.map(|t| sent.plus(t)).into_iter().chain(end).min(),
     );
     let mut sending = pin!(sending);
     poll_fn(|cx| {
@@ -60,10 +65,7 @@ pub(super) async fn wait_for_head<F: Future>(
             return Poll::Pending;
         }
         let now = worker.read_clock();
-        let due = head_due(exchange, plan, sent)
-            .into_iter()
-            .chain(plan.due)
-            .min();
+        let due = head_due(exchange, plan, sent).into_iter().chain(end).min();
         if due.is_some_and(|due| due <= now) {
             return Poll::Ready(None);
         }
@@ -74,7 +76,7 @@ pub(super) async fn wait_for_head<F: Future>(
     .await
 }
 
-fn head_due(exchange: &Exchange, plan: &Plan, sent: Nanos) -> Option<Nanos> {
+fn head_due(exchange: &Exchange, plan: &Plan<'_>, sent: Nanos) -> Option<Nanos> {
     match &exchange.upload {
         Some(upload) if upload.progress() == Progress::Streaming => {
             plan.timeouts.body.map(|t| upload.moved_at().plus(t))

@@ -21,7 +21,7 @@ use crate::http::origin::Allowed;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
 use crate::telemetry::access_log::Shape;
-use crate::upstream::{Timeouts, Upstream};
+use crate::upstream::{Timeouts, Upstream, retry};
 use carry::Carry;
 
 /// One generation of the configuration.
@@ -97,6 +97,8 @@ pub struct Forward {
     pub branches: Vec<(usize, Timeouts)>,
     /// Chooses between them; `None` where there is one.
     pub split: Option<Split>,
+    /// What is tried again.
+    pub retry: retry::Policy,
     /// Path and host as the upstream sees them.
     pub rewrite: Option<Rewrite>,
     /// Changes to the fields of requests.

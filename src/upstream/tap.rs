@@ -48,6 +48,11 @@ impl Tap {
         self.answered.get()
     }
 
+    /// Could the last request be rebuilt?
+    pub fn remembers(&self) -> bool {
+        self.head.borrow().ends_with(b"\r\n\r\n")
+    }
+
     /// The remembered request, rebuilt from its bytes.
     pub fn replay(&self) -> Option<Request<RequestBody>> {
         rebuild(&self.head.borrow())

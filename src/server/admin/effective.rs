@@ -5,10 +5,9 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::route_json;
+use super::{route_json, upstream_json};
 use crate::config::{
-    AccessLog, Balance, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
-    Upstream,
+    AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
 };
 use crate::snapshot::compile::Ground;
 
@@ -32,6 +31,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     // Taken apart, so that what is new in a file is not forgotten here.
     let Config {
         workers,
+        dns,
         listeners,
         admin,
         upstreams,
@@ -42,10 +42,11 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     } = config;
     let upstreams: Map<String, Value> = upstreams
         .iter()
-        .map(|u| (u.name.clone(), upstream(u)))
+        .map(|u| (u.name.clone(), upstream_json::whole(u)))
         .collect();
     json!({
         "workers": workers.map_or(ground.workers, usize::from),
+        "dns": upstream_json::dns(dns),
         "listeners": listeners.iter().map(|l| listener(l, ground)).collect::<Vec<_>>(),
         "admin": match admin {
             None => off(),
@@ -97,39 +98,6 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
             "requests_per_connection": count(l.requests_per_connection),
         },
     })
-}
-
-fn upstream(upstream: &Upstream) -> Value {
-    let Upstream {
-        name: _,
-        endpoints,
-        balance,
-        timeouts,
-        pool,
-    } = upstream;
-    let endpoints = endpoints.iter();
-    json!({
-        "endpoints": endpoints.map(|e| format!("http://{e}")).collect::<Vec<_>>(),
-        "balance": balance_word(*balance),
-        "timeouts": {
-            "connect": or_off(timeouts.connect),
-            "response": or_off(timeouts.response),
-            "body": or_off(timeouts.body),
-            "idle": or_off(timeouts.idle),
-        },
-        "pool": {
-            "max_idle_per_endpoint": pool.max_idle_per_endpoint,
-            "max_age": or_off(pool.max_age),
-        },
-    })
-}
-
-/// The word of the file.
-pub(super) fn balance_word(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round_robin",
-        Balance::LeastRequests => "least_requests",
-    }
 }
 
 fn logging(logging: &Logging) -> Value {
@@ -208,7 +176,7 @@ pub(super) fn size(bytes: u64) -> Value {
     format!("{}{name}", bytes >> bits).into()
 }
 
-fn count<T: Into<Value>>(number: Option<T>) -> Value {
+pub(super) fn count<T: Into<Value>>(number: Option<T>) -> Value {
     number.map_or_else(off, Into::into)
 }
 
