@@ -37,20 +37,18 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Fault> {
 
 /// A resolver: `addr:port`, or an address alone, whose port is 53.
 pub(super) fn resolver(text: &str) -> Result<SocketAddr, Fault> {
-    let alone = text.trim_matches(['[', ']']).parse::<IpAddr>();
-    let address = match alone {
-        Ok(ip) => Some(SocketAddr::new(ip, 53)),
+    let alone = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let address = match alone.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip.to_canonical(), 53)),
         Err(_) => text.parse().ok(),
     };
-    let canonical =
-        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    address
-        .map(canonical)
-        .filter(|address| address.port() != 0)
-        .ok_or_else(|| {
-            let message = format!("{} is not the address of a resolver", quote(text));
-            Fault::new(message, RESOLVER)
-        })
+    let address = address.filter(|address| address.port() != 0);
+    address.ok_or_else(|| {
+        let message = format!("{} is not the address of a resolver", quote(text));
+        Fault::new(message, RESOLVER)
+    })
 }
 
 /// A network as (address, prefix length): `10.0.0.0/8`, a single address, `private` (loopback, RFC 1918, ULA of
@@ -123,8 +121,11 @@ fn mask(ip: IpAddr, length: u8) -> (IpAddr, u8) {
 
 /// A host and, perhaps, a port that is written after it: `host`, `host:80`, `[::1]:80`.
 pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), Fault> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(without_brackets(text));
+    }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port),
+        Some((host, port)) if host.starts_with('[') == host.ends_with(']') => (host, port),
         _ => return Ok((text, None)),
     };
     match whole(port).and_then(|port| u16::try_from(port).ok()) {
@@ -138,14 +139,13 @@ pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), Fault> {
 
 /// An address (IPv6 in brackets, IPv4-mapped folded to IPv4) or a name, in lower case and without a dot at its end.
 pub(super) fn plain_host(text: &str) -> Result<EndpointHost, Fault> {
-    let v6 = text
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    if let Some(v6) = v6 {
-        let ip = v6.parse::<Ipv6Addr>().map_err(|_| {
+    if let Some(rest) = text.strip_prefix('[') {
+        let inner = rest.strip_suffix(']');
+        let Some(Ok(ip)) = inner.map(str::parse::<Ipv6Addr>) else {
             let message = format!("{} is not an address", quote(text));
-            Fault::new(message, "an IPv6 address in brackets, such as `[::1]`")
-        })?;
+            let help = "an IPv6 address in brackets, such as `[::1]`";
+            return Err(Fault::new(message, help));
+        };
         return Ok(EndpointHost::Ip(IpAddr::V6(ip).to_canonical()));
     }
     match text.parse::<Ipv4Addr>() {
@@ -157,10 +157,12 @@ pub(super) fn plain_host(text: &str) -> Result<EndpointHost, Fault> {
 /// A host name: labels of RFC 1123, section 2.1, in which `_` may stand too, at most 253 bytes in all. One whose
 /// last label is a number would be an address to some readers, and is none here.
 fn host_name(text: &str) -> Result<Arc<str>, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new("the host is missing", HOST));
+    }
     let shown = quote(text);
     if text.parse::<Ipv6Addr>().is_ok() {
-        let help = format!("an IPv6 address stands in brackets: `[{text}]`");
-        return Err(Fault::new(format!("{shown} is not a host name"), help));
+        return Err(without_brackets(text));
     }
     if !text.is_ascii() {
         let help = "write it as resolvers are asked: `xn--…`";
@@ -183,8 +185,15 @@ fn host_name(text: &str) -> Result<Arc<str>, Fault> {
     if name.len() <= 253 && name.split('.').all(is_label) {
         return Ok(name.into());
     }
-    let help = "letters, digits, `-` and `_` between dots, such as `app.internal`";
-    Err(Fault::new(format!("{shown} is not a host name"), help))
+    Err(Fault::new(format!("{shown} is not a host name"), HOST))
+}
+
+fn without_brackets(text: &str) -> Fault {
+    let message = format!("{} is not a host name", quote(text));
+    Fault::new(
+        message,
+        format!("an IPv6 address stands in brackets: `[{text}]`"),
+    )
 }
 
 /// The contract has it, this version not yet. `what` ends in "is" or "are".
@@ -194,6 +203,8 @@ pub(super) fn later(what: String) -> Fault {
 
 const NETWORK: &str =
     "a network such as `10.0.0.0/8` or `fd00::/8`, an address, `private` or `any`";
+const HOST: &str =
+    "an address, or letters, digits, `-` and `_` between dots, such as `app.internal`";
 const RESOLVER: &str = "an IP address, or one with a port, such as `10.0.0.2` or `10.0.0.2:5353`";
 
 #[cfg(test)]
@@ -235,6 +246,48 @@ mod tests {
             "`127.0.0.1:80`"
         );
         assert_eq!(bind("::").unwrap_err().help.unwrap(), "such as `[::]:8080`");
+    }
+
+    #[test]
+    fn resolvers_have_port_53_unless_they_say_another() {
+        for (written, address) in [
+            ("10.0.0.2", "10.0.0.2:53"),
+            ("10.0.0.2:5353", "10.0.0.2:5353"),
+            ("::1", "[::1]:53"),
+            ("[::1]", "[::1]:53"),
+            ("[::1]:5353", "[::1]:5353"),
+            ("[fe80::1%2]:53", "[fe80::1%2]:53"),
+        ] {
+            assert_eq!(resolver(written).unwrap().to_string(), address);
+        }
+        for bad in [
+            "",
+            "53",
+            "10.0.0.2:",
+            "10.0.0.2:0",
+            "10.0.0.2:65536",
+            "[10.0.0.2",
+            "10.0.0.2]",
+            "dns.example",
+            "dns.example:53",
+            "udp://10.0.0.2",
+        ] {
+            assert!(resolver(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_may_have_a_port() {
+        assert_eq!(host_and_port("a").unwrap(), ("a", None));
+        assert_eq!(host_and_port("a:1").unwrap(), ("a", Some(1)));
+        assert_eq!(host_and_port("[::1]").unwrap(), ("[::1]", None));
+        assert_eq!(
+            host_and_port("[::1]:65535").unwrap(),
+            ("[::1]", Some(65535))
+        );
+        for bad in ["a:", "a:0", "a:65536", "a:080", "a:+1", "a:b"] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

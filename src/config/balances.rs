@@ -54,7 +54,7 @@ fn parse_map(fields: &Fields<'_>, node: &Node, report: &mut Report) -> Balance {
         }
         (Some(_), Some(_)) => {
             let message = "a balance is either `hash` or `sticky_cookie`";
-            let help = "a request without the cookie goes to the endpoint with the fewest requests";
+            let help = "exactly one of the two";
             report.error(fields.span("sticky_cookie"), Fault::new(message, help));
             Balance::LeastRequests
         }

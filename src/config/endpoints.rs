@@ -127,10 +127,6 @@ pub(super) fn url(text: &str) -> Result<Endpoint, Fault> {
             help,
         ));
     }
-    if authority.is_empty() {
-        let message = format!("{} has no host", quote(text));
-        return Err(Fault::new(message, ENDPOINT));
-    }
     let (host, port) = address::host_and_port(authority)?;
     Ok(Endpoint {
         host: address::plain_host(host)?,
@@ -189,8 +185,8 @@ mod tests {
             ("http://app:", "has no valid port"),
             ("http://app:x", "has no valid port"),
             ("http://::1:80", "is not a host name"),
-            ("http://", "has no host"),
-            ("http://:80", "is not a host name"),
+            ("http://", "the host is missing"),
+            ("http://:80", "the host is missing"),
             ("http://1.2.3.4.5", "neither a host name nor an address"),
             ("http://1.2.3.256", "neither a host name nor an address"),
             ("http://app.1", "neither a host name nor an address"),

@@ -215,7 +215,7 @@ fn definitions() -> Map<String, Value> {
         (
             "resolver",
             "An address, perhaps with a port: 10.0.0.2 10.0.0.2:5353.",
-            format!("[0-9.]+(:{PORT})?|[0-9A-Fa-f:.]+|{V6}(:{PORT})?"),
+            format!(r"[0-9.]+(:{PORT})?|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.%]+\](:{PORT})?"),
         ),
         ("cookie", "The name of a cookie.", TOKEN.into()),
         ("keyPart", "Who shares: client_ip header:NAME.", key_part()),

@@ -33,6 +33,7 @@ tables! {
         "listeners" Filled(&Table(LISTENER)), Required, Live, Now, "Where requests come in.";
         "admin" OrOff(&Table(ADMIN)), Absent, Live, Now, "The operator's port: health, metrics, the state of everything.";
         "workers" OrAuto(&Integer(1, 256)), Value("auto"), Restart, Now, "Worker threads; `auto` is one per core that the process may use.";
+        "dns" Table(DNS), Absent, Live, Now, "How host names of endpoints are resolved.";
         "upstreams" Names(&Table(UPSTREAM)), Absent, Live, Now, "Named groups of endpoints that requests are sent to.";
         "route_defaults" Table(ROUTE), Absent, Live, Now, "Merged under every route, key by key: what a route says itself wins.";
         "routes" List(&Table(ROUTE)), Absent, Live, Now, "Which request goes where; the most specific match wins, then the earlier one.";
@@ -40,7 +41,6 @@ tables! {
         "logging" Table(LOGGING), Absent, Live, Now, "The control log and the access log.";
         "errors" AnyOf(&[Words(&["full", "reason"], &[]), Table(ERRORS)]), Absent, Live, Now, "Answers that the gateway makes itself.";
         "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Later, "Bounds all limiter state together.";
-        "dns" Table(DNS), Absent, Live, Now, "How host names of endpoints are resolved.";
         "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Later, "Named limits, shared by all that name them.";
         "stores" Names(&Table(STORE)), Absent, Live, Later, "Where limits that several gateways share are kept.";
         "auth" Names(&Table(AUTH)), Absent, Live, Later, "Named providers that say who a client is.";
@@ -135,7 +135,7 @@ tables! {
     }
     #[doc = "`upstreams.*.balance.sticky_cookie`."]
     STICKY {
-        "name" CookieName, Required, Live, Now, "Name of the cookie.";
+        "name" CookieName, Required, Live, Now, "What the gateway's cookie is called.";
         "ttl" OrOff(&Duration(1)), Value("off"), Live, Now, "How long the client keeps it; `off` is as long as its session.";
     }
     #[doc = "`upstreams.*.timeouts`."]

@@ -1,4 +1,4 @@
-//! The tables of what upstreams learned after their first day: names to resolve, retries, WebSocket.
+//! The keys of resolving names, trying again and upgrading to WebSocket.
 
 use super::keys::tables;
 use super::keys_later::{MAX_MESSAGE, PER_KEY, RATE_LIMIT};
@@ -14,7 +14,7 @@ const MANY: u64 = u64::MAX;
 tables! {
     #[doc = "`dns`."]
     DNS {
-        "servers" Many(&Resolver), Derived("those of /etc/resolv.conf"), Live, Now, "Resolvers, in the order in which they are asked: addresses, with a port that is not 53.";
+        "servers" Many(&Resolver), Derived("those of /etc/resolv.conf"), Live, Now, "Resolvers, in the order in which they are asked: addresses, with their port where it is not 53.";
         "min_ttl" Duration(0), Value("1s"), Live, Now, "Shorter times to live are raised to this.";
         "max_ttl" Duration(1), Value("5m"), Live, Now, "Longer ones are lowered to this.";
         "timeout" Duration(1), Value("2s"), Live, Now, "How long an answer may take.";

@@ -2,6 +2,7 @@
 
 use super::EndpointHost;
 use super::address;
+use super::nearest::nearest;
 use super::report::{Fault, quote};
 
 pub use crate::http::origin::Allowed as Origin;
@@ -11,15 +12,21 @@ pub(super) fn parse(text: &str) -> Result<Origin, Fault> {
     match text {
         "any" => return Ok(Origin::Any),
         "same_host" => return Ok(Origin::SameHost),
-        "*" => {
-            let help = "`any` lets every page connect";
-            return Err(Fault::new("`*` is not an origin", help));
+        "*" | "all" | "none" | "off" | "false" | "self" => {
+            let message = format!("{} is not an origin", quote(text));
+            let help = "`same_host`, `any`, or pages such as `https://example.com`";
+            return Err(Fault::new(message, help));
         }
         "null" => {
             let message = "`null` is the origin of every page that hides its own";
             return Err(Fault::new(message, "name the pages, or `any`"));
         }
         _ => {}
+    }
+    if nearest(text, ["same_host"].into_iter()).is_some() {
+        let message = format!("{} is taken for a slip of the finger", quote(text));
+        let help = format!("did you mean `same_host`? The host would be `https://{text}`");
+        return Err(Fault::new(message, help));
     }
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (Some(check_scheme(scheme, rest)?), rest),
@@ -84,10 +91,122 @@ fn check_host(text: &str, host: &str) -> Result<EndpointHost, Fault> {
         let help = "`*.` may stand at the beginning of the host only; `any` is every origin";
         return Err(Fault::new(message, help));
     }
-    address::plain_host(host).map_err(|fault| Fault {
-        help: fault.help.or_else(|| Some(ORIGIN.into())),
-        ..fault
-    })
+    address::plain_host(host)
 }
 
 const ORIGIN: &str = "such as `https://example.com`, `https://*.example.com`, `same_host` or `any`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(scheme: Option<&str>, host: &str, port: Option<u16>) -> Origin {
+        Origin::Exact {
+            scheme: scheme.map(Into::into),
+            host: host.into(),
+            port,
+        }
+    }
+
+    fn below(scheme: Option<&str>, suffix: &str, port: Option<u16>) -> Origin {
+        Origin::Subdomains {
+            scheme: scheme.map(Into::into),
+            suffix: suffix.into(),
+            port,
+        }
+    }
+
+    #[test]
+    fn origins_are_compared_in_one_form() {
+        let (http, https) = (Some("http"), Some("https"));
+        for (written, origin) in [
+            ("any", Origin::Any),
+            ("same_host", Origin::SameHost),
+            ("https://Example.com", exact(https, "example.com", None)),
+            ("HTTPS://example.com.", exact(https, "example.com", None)),
+            ("https://example.com:443", exact(https, "example.com", None)),
+            (
+                "https://example.com:80",
+                exact(https, "example.com", Some(80)),
+            ),
+            ("http://example.com:80", exact(http, "example.com", None)),
+            (
+                "http://localhost:3000",
+                exact(http, "localhost", Some(3000)),
+            ),
+            ("example.com", exact(None, "example.com", None)),
+            ("example.com:443", exact(None, "example.com", Some(443))),
+            ("http://127.0.0.1:1", exact(http, "127.0.0.1", Some(1))),
+            ("http://[::0:1]:1", exact(http, "[::1]", Some(1))),
+            ("https://*.Example.com", below(https, ".example.com", None)),
+            (
+                "https://*.example.com:443",
+                below(https, ".example.com", None),
+            ),
+            ("*.example.com", below(None, ".example.com", None)),
+            (
+                "*.example.com:8443",
+                below(None, ".example.com", Some(8443)),
+            ),
+        ] {
+            assert_eq!(parse(written), Ok(origin), "{written}");
+        }
+    }
+
+    #[test]
+    fn other_origins_say_why_not() {
+        for (written, message, help) in [
+            ("", "the host is missing", "such as"),
+            ("*", "is not an origin", "`any`"),
+            ("off", "is not an origin", "`any`"),
+            ("null", "hides its own", "`any`"),
+            (
+                "samehost",
+                "slip of the finger",
+                "did you mean `same_host`?",
+            ),
+            ("same-host", "slip of the finger", "https://same-host"),
+            ("https://", "the host is missing", "such as"),
+            (
+                "https://example.com/",
+                "has a path",
+                "write `https://example.com`",
+            ),
+            ("example.com/chat", "has a path", "write `example.com`"),
+            (
+                "https://example.com?a",
+                "has a path",
+                "write `https://example.com`",
+            ),
+            (
+                "wss://example.com",
+                "that of the page",
+                "write `https://example.com`",
+            ),
+            (
+                "ws://example.com",
+                "that of the page",
+                "write `http://example.com`",
+            ),
+            ("file://example.com", "is not the scheme", "such as"),
+            ("chrome-extension://abc", "is not the scheme", "such as"),
+            ("https://a.*.com", "is not a pattern", "`any`"),
+            ("https://*", "is not a pattern", "`any`"),
+            ("https://*.*.com", "is not a pattern", "`any`"),
+            ("https://*example.com", "is not a pattern", "`any`"),
+            ("https://*.10.0.0.1", "has no subdomains", "such as"),
+            ("https://example.com:0", "no valid port", "1 to 65535"),
+            ("https://example.com:https", "no valid port", "1 to 65535"),
+            ("https://u@example.com", "is not a host name", "such as"),
+            ("https://b\u{fc}cher.example", "is not ASCII", "xn--"),
+            ("::1", "is not a host name", "`[::1]`"),
+        ] {
+            let fault = parse(written).unwrap_err();
+            assert!(fault.message.contains(message), "{written}: {fault:?}");
+            assert!(
+                fault.help.clone().unwrap().contains(help),
+                "{written}: {fault:?}"
+            );
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::doubts::is_within;
 use super::fields::Fields;
 use super::nearest::nearest;
 use super::report::{Fault, Report, quote};
@@ -57,7 +58,7 @@ pub(super) fn parse(route: &Fields<'_>, report: &mut Report) -> Retry {
         },
         on: parse_on(&fields, report),
         per_try_timeout: fields.duration("per_try_timeout"),
-        backoff: parse_backoff(&fields, report),
+        backoff: parse_backoff(route, report),
     }
 }
 
@@ -82,7 +83,8 @@ fn parse_on(fields: &Fields<'_>, report: &mut Report) -> Vec<RetryOn> {
     all
 }
 
-fn parse_backoff(retry: &Fields<'_>, report: &mut Report) -> Backoff {
+fn parse_backoff(route: &Fields<'_>, report: &mut Report) -> Backoff {
+    let retry = route.section("retry");
     if retry.is_off("backoff") {
         return Backoff {
             base: Duration::ZERO,
@@ -93,14 +95,17 @@ fn parse_backoff(retry: &Fields<'_>, report: &mut Report) -> Backoff {
     let base = fields.duration("base").unwrap_or_default();
     let max = fields.duration("max").unwrap_or_default();
     if base > max {
-        let key = if fields.node("base").is_some() {
-            "base"
+        // The route's own word is the one that does not fit its defaults.
+        let is_own = |name| fields.node(name).is_some_and(|node| is_within(node, route));
+        let said = if is_own("max") && !is_own("base") {
+            fields.node("max")
         } else {
-            "max"
+            fields.node("base").or(fields.node("max"))
         };
         let message = format!("`base` ({base:?}) is longer than `max` ({max:?})");
         let help = "times double from `base` on, up to `max`";
-        report.error(fields.span(key), Fault::new(message, help));
+        let span = said.map_or(retry.span("backoff"), |node| node.span);
+        report.error(span, Fault::new(message, help));
     }
     Backoff { base, max }
 }

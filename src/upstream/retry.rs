@@ -156,10 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_metric() {
-        let words: Vec<&str> = ALL[..5].iter().map(|cause| cause.word()).collect();
-        assert_eq!(words, Cause::WORDS);
-        assert!(ALL[4..].iter().all(|cause| cause.word() == "status"));
+    fn every_status_is_counted_as_one_cause() {
+        let words: Vec<&str> = ALL[..5]
+            .iter()
+            .map(|cause| cause.counted().word())
+            .collect();
+        assert_eq!(words, RetryCause::ALL.map(RetryCause::word));
+        assert!(
+            ALL[4..]
+                .iter()
+                .all(|cause| cause.counted() == RetryCause::Status)
+        );
     }
 
     #[test]

@@ -245,7 +245,20 @@ mod tests {
         let small = parse(
             "listeners: [{ bind: [\"127.0.0.1:1\", \"[::1]:2\"], trusted_proxies: private }]\nroutes: [{ match: [{ hosts: \"*.a.test\", path_prefix: /x }, { path_prefix: /y, methods: GET }], redirect: { path_prefix: /z, scheme: https } }]\nadmin: off\nlogging: { access: off }\n",
         );
-        for config in [example, small] {
+        let full = parse(
+            "listeners: [{ bind: \"127.0.0.1:1\" }]
+dns: { servers: [10.0.0.2, \"[::1]:5353\"], min_ttl: 2s, max_ttl: 3s, timeout: 1s }
+upstreams:
+  a: { endpoints: [http://App.internal, { url: \"http://[::1]:9\", weight: 7 }], balance: { hash: [client_ip, header:X-A, cookie:b, query:c, host, path, method, route, connection, global] } }
+  b: { endpoints: [http://localhost:1], balance: { sticky_cookie: { name: s, ttl: 1h } }, pool: { max_connections_per_endpoint: 8 }, retry_budget: off }
+  c: { endpoints: [http://localhost:1], balance: random, retry_budget: { percent: 5%, min_per_second: 0 } }
+  d: { endpoints: [http://localhost:1], balance: latency }
+routes:
+  - { match: { path: /a }, upstream: a, retry: { attempts: 2, on: [connect, refused_stream, reset, timeout, 500, 502, 503, 504], per_try_timeout: 1s, backoff: { base: 1ms, max: 1ms } }, websocket: off }
+  - { match: { path: /b }, upstream: b, retry: off, websocket: { origins: [any, same_host, \"https://a.test:1\", a.test, \"*.a.test\", \"http://*.a.test:2\"], idle_timeout: off } }
+",
+        );
+        for config in [example, small, full] {
             let mut told = super::config(&config, GROUND);
             if let Some(access) = told["logging"]["access"].as_object_mut() {
                 // Both say the default here, at length.

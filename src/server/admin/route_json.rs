@@ -45,12 +45,11 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
         }
     }
     said.insert("timeouts".into(), times);
-    said.insert("retry".into(), resilience_json::retry(retry));
-    let websocket = websocket.as_ref();
-    said.insert(
-        "websocket".into(),
-        websocket.map_or_else(off, resilience_json::websocket),
-    );
+    if matches!(action, Action::Upstream(_) | Action::Weighted(_)) {
+        said.insert("retry".into(), resilience_json::retry(retry));
+        let websocket = websocket.as_ref().map(resilience_json::websocket);
+        said.insert("websocket".into(), websocket.unwrap_or_else(off));
+    }
     // What a route does not say has no default that could be told.
     for (key, value) in [
         ("listeners", listeners(config, route)),
