@@ -1,4 +1,4 @@
-//! After a failed try: is there another, with which request, and what becomes of the answer that nobody will see?
+//! After a failed try: whether there is another, with which request, and what becomes of an answer that nobody sees.
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::exchange::Exchange;
 use super::worker::Worker;
 use crate::drain::Phase;
 use crate::http::upgrade::Handshake;
@@ -153,6 +154,22 @@ impl Tunnel {
             watch.look(&pipe, moved, deadline)
         })
         .await;
+    }
+}
+
+/// Leaves at the connection what it becomes when the 101 has left.
+#[cold]
+pub(super) fn open(exchange: &mut Exchange, upstream: Socket) {
+    let limits = Limits {
+        idle: exchange
+            .route()
+            .and_then(|route| route.websocket.as_ref())
+            .and_then(|websocket| websocket.idle),
+        write: exchange.listener().timeouts.write,
+    };
+    if let Some(session) = exchange.hand_over() {
+        let tunnel = Tunnel::new(upstream, limits, session);
+        exchange.client.tunnel.replace(Some(Box::new(tunnel)));
     }
 }
 
