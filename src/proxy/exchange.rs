@@ -329,7 +329,7 @@ impl Exchange {
     fn settle_body(&mut self) {
         let rest = match (&self.upload, self.unread.take()) {
             (Some(upload), _) => {
-                let unfinished = upload.progress() != Progress::Done;
+                let unfinished = !upload.is_read_whole();
                 let rest = upload.stop();
                 if unfinished && rest.is_none() {
                     self.client.wire.turn(BODY_UNREAD, 0);

@@ -202,7 +202,7 @@ fn judge(
     if replayable && broken {
         *request = tap
             .filter(|tap| !tap.answered())
-            .and_then(|tap| tap.replay());
+            .and_then(|tap| tap.replay(RequestBody::Empty));
         if request.is_some() {
             return Outcome::Stale;
         }
