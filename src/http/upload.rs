@@ -125,6 +125,9 @@ impl Upload {
     /// Keeps what is handed out, up to `limit` bytes, so that it can be handed out once more; to be asked for before the
     /// first byte moves.
     pub fn keep_for_replay(&self, limit: u64) {
+        if self.size_hint(0).lower() > limit {
+            return;
+        }
         *self.kept.borrow_mut() = Some(Box::new(Kept::new(limit)));
     }
 
@@ -143,22 +146,12 @@ impl Upload {
         }
         self.epoch.set(self.epoch.get().wrapping_add(1));
         self.progress.set(Progress::Streaming);
-        // The client was not waited for while nobody read, and it is bound again until an answer comes.
-        self.answered.set(false);
+        // The client is not waited for while nobody reads.
         self.waiting_since.set(None);
         self.deadline.borrow_mut().take();
         self.moved_at.set(time::now());
         self.wake_poller();
         Some(self.hand_out())
-    }
-
-    /// No attempt follows the one under way.
-    pub fn forget_kept(&self) {
-        let mut kept = self.kept.borrow_mut();
-        if let Some(frames) = kept.as_mut() {
-            frames.forget();
-        }
-        kept.take_if(|frames| !frames.has_more());
     }
 
     /// Has the attempt of number `epoch` got the last frame?
@@ -199,9 +192,15 @@ impl Upload {
         self.moved_at.get()
     }
 
-    /// The answer's head has come: from here on the client may pause for as long as the upstream likes.
+    /// The answer's head has come: no attempt follows this one, and from here on the client may pause for as long as the
+    /// upstream likes.
     pub fn answer_began(&self) {
         self.answered.set(true);
+        let mut kept = self.kept.borrow_mut();
+        if let Some(frames) = kept.as_mut() {
+            frames.forget();
+        }
+        kept.take_if(|frames| !frames.has_more());
     }
 
     /// Takes the unread rest away from whoever polls it; `None` if nothing is left, or if reading on would invite

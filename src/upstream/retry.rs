@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::metrics::RetryCause;
+
 /// When and how often a route tries again. Part of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -49,27 +51,17 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The `cause` in the metric of retries: one of [`Cause::WORDS`].
+    /// As it is counted.
     #[must_use]
-    pub fn word(self) -> &'static str {
-        Cause::WORDS[self.index()]
-    }
-
-    /// The place of its word in [`Cause::WORDS`].
-    #[must_use]
-    pub fn index(self) -> usize {
+    pub fn counted(self) -> RetryCause {
         match self {
-            Cause::Connect => 0,
-            Cause::Reset => 1,
-            Cause::Timeout => 2,
-            Cause::RefusedStream => 3,
-            Cause::Status(_) => 4,
+            Cause::Connect => RetryCause::Connect,
+            Cause::Reset => RetryCause::Reset,
+            Cause::Timeout => RetryCause::Timeout,
+            Cause::RefusedStream => RetryCause::RefusedStream,
+            Cause::Status(_) => RetryCause::Status,
         }
     }
-
-    /// Every word, once.
-    pub const WORDS: [&'static str; 5] =
-        ["connect", "reset", "timeout", "refused_stream", "status"];
 
     fn bit(self) -> u16 {
         match self {
@@ -164,10 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_metric() {
-        let words: Vec<&str> = ALL[..5].iter().map(|cause| cause.word()).collect();
-        assert_eq!(words, Cause::WORDS);
-        assert!(ALL[4..].iter().all(|cause| cause.word() == "status"));
+    fn every_status_is_counted_as_one_cause() {
+        let words: Vec<&str> = ALL[..5]
+            .iter()
+            .map(|cause| cause.counted().word())
+            .collect();
+        assert_eq!(words, RetryCause::ALL.map(RetryCause::word));
+        assert!(
+            ALL[4..]
+                .iter()
+                .all(|cause| cause.counted() == RetryCause::Status)
+        );
     }
 
     #[test]

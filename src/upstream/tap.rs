@@ -26,7 +26,6 @@ const BLANK_LINE: &[u8] = b"\r\n\r\n";
 pub struct Tap {
     armed: Cell<bool>,
     head: RefCell<Vec<u8>>,
-    sent: Cell<bool>,
     answered: Cell<bool>,
     /// Is anything of an earlier request still to be written? Then the next write does not begin with a head.
     unflushed: Cell<bool>,
@@ -45,21 +44,15 @@ impl Tap {
         self.armed.set(false);
     }
 
-    /// Did any byte of the request leave?
-    #[must_use]
-    pub fn sent(&self) -> bool {
-        self.sent.get()
-    }
-
     /// Did any byte come back since?
     #[must_use]
     pub fn answered(&self) -> bool {
         self.answered.get()
     }
 
-    /// Could [`Tap::replay`] make the request again, but for its body?
+    /// Was the whole head seen?
     #[must_use]
-    pub fn can_replay(&self) -> bool {
+    pub fn remembers(&self) -> bool {
         end_of_head(&self.head.borrow()).is_some()
     }
 
@@ -71,7 +64,6 @@ impl Tap {
     }
 
     fn expect(&self) {
-        self.sent.set(false);
         self.answered.set(false);
         self.head.borrow_mut().clear();
     }
@@ -90,12 +82,6 @@ impl Tap {
                     break;
                 }
             }
-        }
-    }
-
-    fn note_written(&self, result: &Poll<io::Result<usize>>) {
-        if matches!(result, Poll::Ready(Ok(1..))) {
-            self.sent.set(true);
         }
     }
 }
@@ -140,6 +126,11 @@ impl<S> TappedStream<S> {
     pub(super) fn new(stream: S, tap: Rc<Tap>) -> TappedStream<S> {
         TappedStream { stream, tap }
     }
+
+    /// The bare stream.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for TappedStream<S> {
@@ -164,9 +155,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TappedStream<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.tap.note(&[IoSlice::new(buf)]);
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.tap.note_written(&result);
-        result
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -175,9 +164,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TappedStream<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.tap.note(bufs);
-        let result = write_gathered(Pin::new(&mut self.stream), cx, bufs);
-        self.tap.note_written(&result);
-        result
+        write_gathered(Pin::new(&mut self.stream), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -284,13 +271,11 @@ mod tests {
             cuts.extend([0, sent.len()]);
             cuts.sort_unstable();
             let bufs: Vec<&[u8]> = cuts.windows(2).map(|ends| &sent[ends[0]..ends[1]]).collect();
-            let taken = takes.first().is_some_and(|n| *n > 0);
             let mut stream = tapped(takes);
             let tap = stream.tap.clone();
             tap.arm();
             write(&mut stream, &bufs);
-            prop_assert_eq!(tap.sent(), taken);
-            prop_assert!(tap.can_replay());
+            prop_assert!(tap.remembers());
             check(&tap.replay(RequestBody::Empty).unwrap());
         }
     }
@@ -303,7 +288,7 @@ mod tests {
         let first = write(&mut stream, &[&HEAD[..30]]);
         assert_eq!(first, 20);
         write(&mut stream, &[&HEAD[first..]]);
-        assert!(!tap.can_replay(), "it came in two pieces");
+        assert!(!tap.remembers(), "it came in two pieces");
     }
 
     #[test]
@@ -319,7 +304,7 @@ mod tests {
         );
         tap.arm();
         write(&mut stream, &[b"GET /evil HTTP/1.1\r\n\r\n", HEAD]);
-        assert!(!tap.can_replay());
+        assert!(!tap.remembers());
         flush(&mut stream);
         tap.arm();
         write(&mut stream, &[HEAD]);
@@ -332,9 +317,9 @@ mod tests {
         let tap = stream.tap.clone();
         tap.arm();
         write(&mut stream, &[HEAD]);
-        assert!(tap.can_replay() && tap.sent());
+        assert!(tap.remembers());
         tap.disarm();
-        assert!(!tap.can_replay() && !tap.sent());
+        assert!(!tap.remembers());
     }
 
     #[test]
@@ -344,7 +329,6 @@ mod tests {
         let tap = stream.tap.clone();
         tap.arm();
         write(&mut stream, &[&long]);
-        assert!(!tap.can_replay());
-        assert!(!tap.sent());
+        assert!(!tap.remembers());
     }
 }
