@@ -243,8 +243,9 @@ fn take_body(
         &worker.timers,
         exchange.started,
     );
-    exchange.upload = Some(upload.clone());
-    RequestBody::Upload(upload)
+    let body = upload.hand_out();
+    exchange.upload = Some(upload);
+    body
 }
 
 /// Turns the client's head into the head that the upstream sees.
