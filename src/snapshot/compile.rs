@@ -14,7 +14,7 @@ use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
-use crate::upstream::balance::Balancer;
+use crate::upstream::balance::{Balancer, Way};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream};
 
@@ -102,23 +102,25 @@ fn number(n: usize) -> u32 {
 }
 
 fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream {
+    let endpoints: Vec<Endpoint> = u
+        .endpoints
+        .iter()
+        .map(|address| Endpoint {
+            state: carry.endpoint(&u.name, *address, workers),
+            weight: 1,
+            // An address is always a valid field value.
+            authority: HeaderValue::from_str(&address.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("")),
+        })
+        .collect();
+    let way = match u.balance {
+        config::Balance::RoundRobin => Way::RoundRobin,
+        config::Balance::LeastRequests => Way::LeastRequests,
+    };
     Upstream {
         name: u.name.clone(),
-        endpoints: u
-            .endpoints
-            .iter()
-            .map(|address| Endpoint {
-                state: carry.endpoint(&u.name, *address, workers),
-                weight: 1,
-                // An address is always a valid field value.
-                authority: HeaderValue::from_str(&address.to_string())
-                    .unwrap_or_else(|_| HeaderValue::from_static("")),
-            })
-            .collect(),
-        balancer: match u.balance {
-            config::Balance::RoundRobin => Balancer::RoundRobin,
-            config::Balance::LeastRequests => Balancer::LeastRequests,
-        },
+        balancer: Balancer::new(&way, &endpoints),
+        endpoints,
         timeouts: Timeouts {
             connect: u.timeouts.connect,
             response: u.timeouts.response,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::metrics::UpstreamStats;
 use crate::time::Nanos;
-use balance::Balancer;
+use balance::{Ask, Balancer};
 use endpoint::Endpoint;
 
 /// A named group of endpoints with its policy. Part of a snapshot; its state lives behind the `Arc`s.
@@ -80,8 +80,15 @@ impl Upstream {
         if self.endpoints.len() == 1 {
             0
         } else {
-            self.balancer
-                .pick(&self.endpoints, &self.state.turn, now, random)
+            let ask = Ask {
+                now,
+                random,
+                hash: None,
+                avoid: None,
+            };
+            let picked = self.balancer.pick(&self.endpoints, &self.state.turn, &ask);
+            // They are never empty.
+            picked.unwrap_or(0)
         }
     }
 
