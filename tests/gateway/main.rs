@@ -31,6 +31,7 @@ mod reload_ways;
 mod retry;
 mod retry_bodies;
 mod retry_budget;
+mod retry_deadlines;
 mod rewrite;
 mod routing;
 mod routing_cases;

@@ -72,7 +72,7 @@ fn the_budget_is_the_upstreams_and_outlives_reloads() {
             assert_eq!(client.get("/one").status, 503);
             assert_eq!(client.get("/").status, 503);
         }
-        let listener = format!("limits: {{ uri_bytes: {} }}", 4000 + round);
+        let listener = format!("limits: {{ uri_bytes: {}B }}", 4000 + round);
         gateway.apply(&setup.clone().listener(&listener).text());
     }
     let tries = upstream.requests().len();
