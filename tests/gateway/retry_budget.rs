@@ -93,6 +93,7 @@ fn half_of_the_requests_fail_and_there_are_few_tries_more() {
         });
     });
     let gateway = Setup::to(upstream.address())
+        .listener("limits: { requests_per_connection: off }")
         .route("retry: { attempts: 3, on: [503], backoff: { base: 1ms, max: 10ms } }")
         .start();
     let asked = AtomicUsize::new(0);
