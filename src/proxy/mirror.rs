@@ -103,7 +103,7 @@ impl Copy {
         let now = worker.read_clock();
         let endpoint = upstream
             .endpoints
-            .get(upstream.pick(now, worker.random()))?;
+            .get(upstream.pick(now, worker.random(), None)?)?;
         let (host, endpoint) = (endpoint.authority.clone(), &*endpoint.state);
         let _busy = Busy::enter(endpoint, worker);
         let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);

@@ -14,9 +14,10 @@ use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
-use crate::upstream::balance::{Balancer, Way};
+use crate::upstream::balance::{Balancer, Sticky, Way};
+use crate::upstream::budget::BudgetPolicy;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::{PoolPolicy, Timeouts, Upstream};
+use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
 const MIN_IDLE: usize = 4;
@@ -105,21 +106,19 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
     let endpoints: Vec<Endpoint> = u
         .endpoints
         .iter()
-        .map(|address| Endpoint {
-            state: carry.endpoint(&u.name, *address, workers),
-            weight: 1,
-            // An address is always a valid field value.
-            authority: HeaderValue::from_str(&address.to_string())
-                .unwrap_or_else(|_| HeaderValue::from_static("")),
+        .filter_map(|e| {
+            Some(Endpoint {
+                state: carry.endpoint(&u.name, e.address()?, workers),
+                weight: e.weight,
+                // What was read as an endpoint is always a valid field value.
+                authority: HeaderValue::from_str(&e.authority)
+                    .unwrap_or_else(|_| HeaderValue::from_static("")),
+            })
         })
         .collect();
-    let way = match u.balance {
-        config::Balance::RoundRobin => Way::RoundRobin,
-        config::Balance::LeastRequests => Way::LeastRequests,
-    };
     Upstream {
         name: u.name.clone(),
-        balancer: Balancer::new(&way, &endpoints),
+        balancer: Balancer::new(&way(&u.balance), &endpoints),
         endpoints,
         timeouts: Timeouts {
             connect: u.timeouts.connect,
@@ -131,7 +130,25 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
             idle: u.timeouts.idle,
             max_age: u.pool.max_age,
         },
+        budget: u.retry_budget.as_ref().map(|budget| BudgetPolicy {
+            per_million: budget.per_million,
+            min_per_second: budget.min_per_second,
+        }),
         state: carry.upstream(&u.name, workers),
+    }
+}
+
+fn way(balance: &config::Balance) -> Way {
+    match balance {
+        config::Balance::RoundRobin => Way::RoundRobin,
+        config::Balance::LeastRequests => Way::LeastRequests,
+        config::Balance::Random => Way::Random,
+        config::Balance::Latency => Way::Latency,
+        config::Balance::Hash(key) => Way::Hash(key.clone()),
+        config::Balance::StickyCookie { name, ttl } => Way::StickyCookie(Sticky {
+            name: name.clone(),
+            ttl: *ttl,
+        }),
     }
 }
 
@@ -153,6 +170,10 @@ fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: 
         action,
         max_body: r.max_body,
         request_timeout: r.timeouts.request,
+        websocket: r.websocket.as_ref().map(|w| super::WebSocket {
+            origins: w.origins.clone(),
+            idle: w.idle_timeout,
+        }),
         response_fields: changes(&r.response_headers),
         stats: carry.route(&r.name, workers),
     }
@@ -176,6 +197,7 @@ fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Upstream]) 
                 .map(|(_, weight)| *weight)
                 .collect::<Vec<_>>(),
         ),
+        retry: retry(&r.retry),
         rewrite: rewrite(&r.rewrite),
         request_fields: changes(&r.request_headers),
         mirrors: r
@@ -183,6 +205,23 @@ fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Upstream]) 
             .iter()
             .map(|m| (m.upstream, m.per_million))
             .collect(),
+    }
+}
+
+fn retry(r: &config::Retry) -> retry::Policy {
+    let cause = |on: &config::RetryOn| match on {
+        config::RetryOn::Connect => retry::Cause::Connect,
+        config::RetryOn::RefusedStream => retry::Cause::RefusedStream,
+        config::RetryOn::Reset => retry::Cause::Reset,
+        config::RetryOn::Timeout => retry::Cause::Timeout,
+        config::RetryOn::Status(status) => retry::Cause::Status(*status),
+    };
+    retry::Policy {
+        attempts: r.attempts,
+        causes: r.on.iter().map(cause).collect(),
+        per_try_timeout: r.per_try_timeout,
+        base: r.backoff.base,
+        max: r.backoff.max,
     }
 }
 

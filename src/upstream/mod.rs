@@ -1,10 +1,12 @@
 //! Upstreams: named groups of endpoints, how one is chosen, and the connections that one worker keeps to them.
 
 pub mod balance;
+pub mod budget;
 pub mod connect;
 pub mod doorbell;
 pub mod endpoint;
 pub mod pool;
+pub mod retry;
 pub mod tap;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use crate::metrics::UpstreamStats;
 use crate::time::Nanos;
 use balance::{Ask, Balancer};
+use budget::{Budget, BudgetPolicy};
 use endpoint::Endpoint;
 
 /// A named group of endpoints with its policy. Part of a snapshot; its state lives behind the `Arc`s.
@@ -28,6 +31,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Bounds of idle connections.
     pub pool: PoolPolicy,
+    /// How many requests may be tried again; `None` = any number.
+    pub budget: Option<BudgetPolicy>,
     /// What outlives the snapshot.
     pub state: Arc<UpstreamState>,
 }
@@ -38,6 +43,8 @@ pub struct UpstreamState {
     pub stats: UpstreamStats,
     /// Whose turn it is, for balancers that go round.
     pub turn: AtomicUsize,
+    /// Retries taken.
+    pub budget: Budget,
 }
 
 impl UpstreamState {
@@ -47,6 +54,7 @@ impl UpstreamState {
         UpstreamState {
             stats: UpstreamStats::new(workers),
             turn: AtomicUsize::new(0),
+            budget: Budget::new(),
         }
     }
 }
@@ -74,22 +82,20 @@ pub struct PoolPolicy {
 }
 
 impl Upstream {
-    /// Chooses an endpoint for one attempt, by its index; `random` decides between equals.
+    /// Chooses an endpoint for one attempt, by its index, and not `avoid` while there is another; `random` decides
+    /// between equals. `None` when there is none.
     #[must_use]
-    pub fn pick(&self, now: Nanos, random: u64) -> usize {
-        if self.endpoints.len() == 1 {
-            0
-        } else {
-            let ask = Ask {
-                now,
-                random,
-                hash: None,
-                avoid: None,
-            };
-            let picked = self.balancer.pick(&self.endpoints, &self.state.turn, &ask);
-            // They are never empty.
-            picked.unwrap_or(0)
+    pub fn pick(&self, now: Nanos, random: u64, avoid: Option<usize>) -> Option<usize> {
+        if self.endpoints.len() < 2 {
+            return (!self.endpoints.is_empty()).then_some(0);
         }
+        let ask = Ask {
+            now,
+            random,
+            hash: None,
+            avoid,
+        };
+        self.balancer.pick(&self.endpoints, &self.state.turn, &ask)
     }
 
     /// Are attempts under way counted? Only where a balancer compares them: the count is shared by all workers.

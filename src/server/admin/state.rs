@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{effective, route_json};
+use super::{route_json, upstream_json};
 use crate::config::Config;
 use crate::snapshot::Snapshot;
 use crate::time::Nanos;
@@ -39,7 +39,7 @@ fn one_upstream(config: &Config, upstream: &Upstream, now: Nanos) -> Value {
         .collect();
     json!({
         "name": upstream.name,
-        "balance": said.map(|u| effective::balance_word(u.balance)),
+        "balance": said.map(|u| upstream_json::balance(&u.balance)),
         "endpoints": endpoints,
     })
 }
