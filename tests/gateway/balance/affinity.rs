@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Counts, counted, echoes, file, weighing, who};
-use crate::support::{Client, Echo, Gateway, Report, Response};
+use crate::support::{Client, Gateway, Report, Response};
 
 const BY_TENANT: &str = "{ hash: [\"header:x-tenant\", path] }";
 const STICKY: &str = "{ sticky_cookie: { name: gate, ttl: 1h } }";
@@ -99,13 +99,9 @@ fn a_cookie_keeps_a_client_at_its_endpoint_until_that_goes() {
             assert_eq!(report.upstream(), own);
         }
     }
-    let is_own = |echo: &Echo| {
-        let requests = echo.upstream().requests();
-        requests.len() == 31
-    };
-    let gone = echoes.iter().position(is_own).expect("one that got all 31");
+    let gone = ["a", "b", "c"].iter().position(|name| *name == own);
     let mut rest = endpoints.clone();
-    rest.remove(gone);
+    rest.remove(gone.unwrap());
     gateway.apply(&file(STICKY, &rest));
     let moved = ask(&gateway, Some(&cookie));
     let fresh = cookie_of(&moved).expect("a new cookie");
@@ -113,7 +109,8 @@ fn a_cookie_keeps_a_client_at_its_endpoint_until_that_goes() {
     let other = Report::of(moved).upstream().to_owned();
     assert_ne!(other, own);
     let again = ask(&gateway, Some(&fresh));
-    assert_eq!((cookie_of(&again), Report::of(again).upstream()), (None, other.as_str()));
+    assert_eq!(cookie_of(&again), None);
+    assert_eq!(Report::of(again).upstream(), other);
 }
 
 #[test]
@@ -127,7 +124,10 @@ fn a_cookie_of_nobody_is_replaced() {
         "gate=../../etc/passwd",
         "other=1",
     ] {
-        assert!(cookie_of(&ask(&gateway, Some(cookie))).is_some(), "{cookie}");
+        assert!(
+            cookie_of(&ask(&gateway, Some(cookie))).is_some(),
+            "{cookie}"
+        );
     }
 }
 
