@@ -6,6 +6,7 @@ mod farewell;
 pub mod listener;
 mod proxy_header;
 pub mod reload;
+pub mod resolve;
 mod thread;
 pub mod watch;
 

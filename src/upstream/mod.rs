@@ -4,6 +4,7 @@ pub mod balance;
 pub mod connect;
 pub mod doorbell;
 pub mod endpoint;
+pub mod names;
 pub mod pool;
 pub mod tap;
 
