@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::mpsc;
 
-use tidegate::config::{Config, Loaded};
+use tidegate::config::{Config, Endpoint, Loaded};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
@@ -71,8 +71,9 @@ fn find_places(config: &Config) -> Vec<(Service, SocketAddr)> {
             upstream
                 .into_iter()
                 .flat_map(|upstream| &upstream.endpoints)
+                .filter_map(Endpoint::address)
                 .filter(|address| address.ip().is_loopback())
-                .map(move |address| (service, *address))
+                .map(move |address| (service, address))
         })
         .collect()
 }

@@ -1,9 +1,11 @@
 //! "Please finish": the phases of a shutdown, seen by every worker through one word.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::watch;
+
+use crate::time::Nanos;
 
 /// How far the shutdown is. Only ever grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,7 @@ pub enum Phase {
 #[derive(Clone)]
 pub struct Drain {
     phase: Arc<AtomicU8>,
+    cut_at: Arc<AtomicU64>,
     changed: watch::Sender<Phase>,
 }
 
@@ -30,6 +33,7 @@ impl Default for Drain {
     fn default() -> Self {
         Drain {
             phase: Arc::new(AtomicU8::new(0)),
+            cut_at: Arc::new(AtomicU64::new(u64::MAX)),
             changed: watch::Sender::new(Phase::Serving),
         }
     }
@@ -53,6 +57,18 @@ impl Drain {
             self.phase.store(phase as u8, Ordering::Relaxed);
             self.changed.send_replace(phase);
         }
+    }
+
+    /// Enters [`Phase::Closing`]; what is left at `cut_at` will be cut.
+    pub fn close(&self, cut_at: Nanos) {
+        self.cut_at.store(cut_at.0, Ordering::Relaxed);
+        self.enter(Phase::Closing);
+    }
+
+    /// When what is left will be cut; far away before [`Phase::Closing`].
+    #[must_use]
+    pub fn cut_at(&self) -> Nanos {
+        Nanos(self.cut_at.load(Ordering::Relaxed))
     }
 
     /// Waits until `phase` or a later one is entered.

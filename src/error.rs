@@ -54,6 +54,7 @@ macro_rules! reasons {
 
 reasons! {
     BadRequest "bad_request" 400 Client "http_request_error" "The request is malformed";
+    OriginDenied "origin_denied" 403 Client "http_request_denied" "Pages of this origin may not connect";
     UpgradeRefused "upgrade_refused" 403 Client "http_request_denied" "This upgrade is not allowed";
     RouteNotFound "route_not_found" 404 Client "destination_not_found" "No route matches this request";
     MethodNotAllowed "method_not_allowed" 405 Client "http_request_denied" "No route for this path takes this method";
@@ -61,6 +62,7 @@ reasons! {
     BodyTooLarge "body_too_large" 413 Client "http_request_denied" "The request body is larger than allowed";
     UriTooLong "uri_too_long" 414 Client "http_request_error" "The request target is longer than allowed";
     ExpectationFailed "expectation_failed" 417 Client "http_request_error" "Only the expectation 100-continue can be met";
+    UpgradeRequired "upgrade_required" 426 Client "http_request_error" "Only another version of this upgrade is spoken";
     HeadTooLarge "head_too_large" 431 Client "http_request_error" "The request head is larger than allowed";
     ClientClosed "client_closed" 499 Client "connection_terminated" "The client left before the answer was complete";
     InternalError "internal_error" 500 Gateway "proxy_internal_error" "The gateway failed";

@@ -29,11 +29,18 @@ const FLOORS: [(&str, u8); 16] = [
 ];
 
 /// Who may import from its own floor: who, from whom, and why there is no way around it.
-const NEIGHBOURS: [(&str, &str, &str); 1] = [(
-    "timer",
-    "time",
-    "a deadline is a moment, in the unit of `time`",
-)];
+const NEIGHBOURS: [(&str, &str, &str); 2] = [
+    (
+        "timer",
+        "time",
+        "a deadline is a moment, in the unit of `time`",
+    ),
+    (
+        "route",
+        "http",
+        "a parameter of the query is the same to a match and to a key",
+    ),
+];
 
 /// The one file below that holds a socket: hyper reads and writes through it, and all it decides is HTTP.
 const WRAPS_A_SOCKET: &str = "src/http/guard.rs";

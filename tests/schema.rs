@@ -164,10 +164,12 @@ listeners:
   - { name: in, bind: ["[::]:8080", "${ADDRESS:-127.0.0.1:81}"], trusted_proxies: private, limits: { headers: "${N:-5}" } }
   - { bind: "127.0.0.1:82", trusted_proxies: [10.0.0.0/8, "fd00::/8", any], limits: { connections: off, min_body_rate: off } }
 admin: off
+dns: { servers: [10.0.0.2, "10.0.0.2:5353", "::1", "[::2]", "[fe80::1%2]:53"], min_ttl: 0s, timeout: "${T:-2s}" }
 workers: "${N:-1}"
 upstreams:
   app: { endpoints: ["http://127.0.0.1", { url: "http://[::1]:1/" }], timeouts: { body: off } }
-  7: { endpoints: ["http://127.0.0.1:2"], pool: { max_age: 1h } }
+  7: { endpoints: ["http://127.0.0.1:2"], pool: { max_age: 1h, max_connections_per_endpoint: 500 }, balance: { hash: [client_ip, "header:X-A", "query:a b"] } }
+  names: { endpoints: ["http://App_1.internal.:81/", { url: "http://localhost", weight: 0 }], balance: { sticky_cookie: { name: __Host-sid, ttl: 1h } }, retry_budget: off }
 route_defaults: { timeouts: { request: 1m }, max_body: 1KB }
 routes:
   - match: [{ hosts: "*.example.com", path: /a%20b, methods: GET }, { path_regex: "/(a|b)", headers: { x-a: 1, x-b: { present: true } }, query: { q: { regex: "." } } }]
@@ -177,6 +179,9 @@ routes:
     request_headers: { remove: x-c, set: { x-d: 1 }, add: { x-e: [a, b] } }
     mirror: { upstream: app, percent: 0.25% }
   - { match: { path: /b }, respond: { headers: { x-f: [true, 2.5] }, body: 3 }, mirror: [{ upstream: app }] }
+  - { match: { path: /d }, upstream: app, retry: { attempts: 0, on: [reset, 502, "503", "${CODE:-504}"], per_try_timeout: 1s, backoff: { base: 0s } }, websocket: { origins: any, idle_timeout: off } }
+  - { match: { path: /e }, upstream: app, retry: off, websocket: { origins: ["https://*.example.com:8443", example.com] } }
+  - { match: { path: /f }, upstream: app, retry: { backoff: off }, websocket: false }
   - { match: { path: /c }, redirect: { host: example.com, status: 301 } }
 logging: { level: warn, access: { format: "{method} {path}", sample: 10% } }
 errors: reason
@@ -184,24 +189,31 @@ errors: reason
     let env = |_: &str| None;
     let file = root().join("sample.yaml").display().to_string();
     let text_alone = text.replace("include: [routes.d/*.yaml]", "");
-    assert!(config::parse_text(&file, &text_alone, &env).is_ok());
+    let problems = config::parse_text(&file, &text_alone, &env).map(drop);
+    assert!(problems.is_ok(), "{problems:?}");
     let value = Reader::read(text).unwrap();
     assert_eq!(Validator::new().accepts(&value), Ok(()));
 }
 
 /// Faults that lie in a single value, which an editor can underline.
-const SEEN: [&str; 12] = [
+const SEEN: [&str; 18] = [
+    "balance-forms",
     "bind-forms",
+    "dns-forms",
     "empty-lists",
     "endpoint-forms",
+    "endpoint-weights",
     "errors-as-a-word",
     "hosts-paths-methods",
     "later-keys",
     "missing-keys",
     "no-unit",
     "out-of-range",
+    "pool-and-budget-forms",
     "quoted-boolean",
+    "retry-forms",
     "unknown-key",
+    "websocket-forms",
     "wrong-type",
 ];
 

@@ -125,7 +125,7 @@ async fn connect(worker: Rc<Worker>, scenario: Scenario, turns: Arc<Turns>) {
     let pin = worker.view.pin();
     let upstream = &pin.upstreams[0];
     worker.pool.borrow_mut().put(
-        &upstream.endpoints[0],
+        &upstream.endpoints[0].state,
         connection,
         &upstream.pool,
         time::now(),

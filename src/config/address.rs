@@ -1,7 +1,9 @@
-//! Addresses as they are written: binds, networks, endpoints.
+//! Addresses as they are written: binds, networks, resolvers, hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
+use super::EndpointHost;
 use super::report::{Fault, quote};
 use super::scalar::whole;
 
@@ -31,6 +33,22 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Fault> {
         format!("{} is not an address to listen on", quote(text)),
         help,
     ))
+}
+
+/// A resolver: `addr:port`, or an address alone, whose port is 53.
+pub(super) fn resolver(text: &str) -> Result<SocketAddr, Fault> {
+    let alone = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let address = match alone.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip.to_canonical(), 53)),
+        Err(_) => text.parse().ok(),
+    };
+    let address = address.filter(|address| address.port() != 0);
+    address.ok_or_else(|| {
+        let message = format!("{} is not the address of a resolver", quote(text));
+        Fault::new(message, RESOLVER)
+    })
 }
 
 /// A network as (address, prefix length): `10.0.0.0/8`, a single address, `private` (loopback, RFC 1918, ULA of
@@ -101,88 +119,81 @@ fn mask(ip: IpAddr, length: u8) -> (IpAddr, u8) {
     }
 }
 
-/// `http://IP:port` or `http://[v6]:port`, port 80 if none is written.
-pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Fault> {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(Fault::new(
-            format!("{} has no scheme", quote(text)),
-            format!("write `http://{text}`"),
-        ));
-    };
-    match scheme {
-        "http" => {}
-        "https" | "h2c" => return Err(later(format!("`{scheme}://` endpoints are"))),
-        _ => {
-            let message = format!("{} is not the scheme of an endpoint", quote(scheme));
-            return Err(Fault::new(message, ENDPOINT));
-        }
+/// A host and, perhaps, a port that is written after it: `host`, `host:80`, `[::1]:80`.
+pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), Fault> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(without_brackets(text));
     }
-    if rest.contains('@') {
-        let help = "a name and password belong to no endpoint: leave them out";
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if host.starts_with('[') == host.ends_with(']') => (host, port),
+        _ => return Ok((text, None)),
+    };
+    match whole(port).and_then(|port| u16::try_from(port).ok()) {
+        Some(port) if port > 0 => Ok((host, Some(port))),
+        _ => Err(Fault::new(
+            format!("{} has no valid port", quote(text)),
+            "a number from 1 to 65535",
+        )),
+    }
+}
+
+/// An address (IPv6 in brackets, IPv4-mapped folded to IPv4) or a name, in lower case and without a dot at its end.
+pub(super) fn plain_host(text: &str) -> Result<EndpointHost, Fault> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let inner = rest.strip_suffix(']');
+        let Some(Ok(ip)) = inner.map(str::parse::<Ipv6Addr>) else {
+            let message = format!("{} is not an address", quote(text));
+            let help = "an IPv6 address in brackets, such as `[::1]`";
+            return Err(Fault::new(message, help));
+        };
+        return Ok(EndpointHost::Ip(IpAddr::V6(ip).to_canonical()));
+    }
+    match text.parse::<Ipv4Addr>() {
+        Ok(ip) => Ok(EndpointHost::Ip(IpAddr::V4(ip))),
+        Err(_) => host_name(text).map(EndpointHost::Name),
+    }
+}
+
+/// A host name: labels of RFC 1123, section 2.1, in which `_` may stand too, at most 253 bytes in all. One whose
+/// last label is a number would be an address to some readers, and is none here.
+fn host_name(text: &str) -> Result<Arc<str>, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new("the host is missing", HOST));
+    }
+    let shown = quote(text);
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(without_brackets(text));
+    }
+    if !text.is_ascii() {
+        let help = "write it as resolvers are asked: `xn--…`";
+        return Err(Fault::new(format!("{shown} is not ASCII"), help));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_label = |label: &str| {
+        let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let ends = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && label.bytes().all(is_inner) && !ends
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()) {
+        let help = "a name does not end in a number, and an address has four: `10.0.0.1`";
         return Err(Fault::new(
-            format!("{} has user information", quote("http://…@…")),
+            format!("{shown} is neither a host name nor an address"),
             help,
         ));
     }
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if let Some(at) = authority.find(['/', '?', '#']) {
-        let help = format!(
-            "requests keep their own path: write `http://{}`",
-            &authority[..at]
-        );
-        return Err(Fault::new(
-            format!("the endpoint {} has a path or a query", quote(text)),
-            help,
-        ));
+    if name.len() <= 253 && name.split('.').all(is_label) {
+        return Ok(name.into());
     }
-    authority_address(text, authority)
+    Err(Fault::new(format!("{shown} is not a host name"), HOST))
 }
 
-fn authority_address(text: &str, authority: &str) -> Result<SocketAddr, Fault> {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let port = match port.map(|port| whole(port).and_then(|port| u16::try_from(port).ok())) {
-        None => 80,
-        Some(Some(port)) if port > 0 => port,
-        Some(_) => {
-            return Err(Fault::new(
-                format!("{} has no valid port", quote(text)),
-                "a number from 1 to 65535",
-            ));
-        }
-    };
-    let v6 = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let ip = match v6 {
-        Some(v6) => v6
-            .parse::<Ipv6Addr>()
-            .ok()
-            .map(|ip| IpAddr::V6(ip).to_canonical()),
-        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-    };
-    ip.map(|ip| SocketAddr::new(ip, port))
-        .ok_or_else(|| not_an_ip(text, host, port))
-}
-
-fn not_an_ip(text: &str, host: &str, port: u16) -> Fault {
-    if host == "localhost" {
-        let mut fault = later("host names in endpoints are".into());
-        fault.help = Some(format!("write `http://127.0.0.1:{port}`"));
-        return fault;
-    }
-    let is_name = host.chars().any(|c| c.is_ascii_alphabetic())
-        && host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    if is_name {
-        let mut fault = later("host names in endpoints are".into());
-        fault.help = Some(format!("write the IP address of {}", quote(host)));
-        return fault;
-    }
-    Fault::new(format!("{} is not an endpoint", quote(text)), ENDPOINT)
+fn without_brackets(text: &str) -> Fault {
+    let message = format!("{} is not a host name", quote(text));
+    Fault::new(
+        message,
+        format!("an IPv6 address stands in brackets: `[{text}]`"),
+    )
 }
 
 /// The contract has it, this version not yet. `what` ends in "is" or "are".
@@ -192,8 +203,9 @@ pub(super) fn later(what: String) -> Fault {
 
 const NETWORK: &str =
     "a network such as `10.0.0.0/8` or `fd00::/8`, an address, `private` or `any`";
-const ENDPOINT: &str =
-    "write `http://IP:port`, such as `http://127.0.0.1:9000` or `http://[::1]:9000`";
+const HOST: &str =
+    "an address, or letters, digits, `-` and `_` between dots, such as `app.internal`";
+const RESOLVER: &str = "an IP address, or one with a port, such as `10.0.0.2` or `10.0.0.2:5353`";
 
 #[cfg(test)]
 mod tests {
@@ -237,6 +249,48 @@ mod tests {
     }
 
     #[test]
+    fn resolvers_have_port_53_unless_they_say_another() {
+        for (written, address) in [
+            ("10.0.0.2", "10.0.0.2:53"),
+            ("10.0.0.2:5353", "10.0.0.2:5353"),
+            ("::1", "[::1]:53"),
+            ("[::1]", "[::1]:53"),
+            ("[::1]:5353", "[::1]:5353"),
+            ("[fe80::1%2]:53", "[fe80::1%2]:53"),
+        ] {
+            assert_eq!(resolver(written).unwrap().to_string(), address);
+        }
+        for bad in [
+            "",
+            "53",
+            "10.0.0.2:",
+            "10.0.0.2:0",
+            "10.0.0.2:65536",
+            "[10.0.0.2",
+            "10.0.0.2]",
+            "dns.example",
+            "dns.example:53",
+            "udp://10.0.0.2",
+        ] {
+            assert!(resolver(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_may_have_a_port() {
+        assert_eq!(host_and_port("a").unwrap(), ("a", None));
+        assert_eq!(host_and_port("a:1").unwrap(), ("a", Some(1)));
+        assert_eq!(host_and_port("[::1]").unwrap(), ("[::1]", None));
+        assert_eq!(
+            host_and_port("[::1]:65535").unwrap(),
+            ("[::1]", Some(65535))
+        );
+        for bad in ["a:", "a:0", "a:65536", "a:080", "a:+1", "a:b"] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn networks_are_masked_and_folded() {
         for (written, address, length) in [
             ("10.1.2.3/8", "10.0.0.0", 8),
@@ -267,48 +321,6 @@ mod tests {
             "10.0.0.0/-1",
         ] {
             assert!(networks(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn endpoints_are_plain_http_to_an_address() {
-        for (written, address) in [
-            ("http://127.0.0.1:9000", "127.0.0.1:9000"),
-            ("http://127.0.0.1:9000/", "127.0.0.1:9000"),
-            ("http://127.0.0.1", "127.0.0.1:80"),
-            ("http://[::1]:9000", "[::1]:9000"),
-            ("http://[::1]", "[::1]:80"),
-            ("http://[::ffff:1.2.3.4]:1", "1.2.3.4:1"),
-        ] {
-            assert_eq!(endpoint(written).unwrap().to_string(), address, "{written}");
-        }
-    }
-
-    #[test]
-    fn other_endpoints_say_why_not() {
-        for (written, part) in [
-            ("127.0.0.1:9000", "has no scheme"),
-            ("https://127.0.0.1", "not available in this version"),
-            ("h2c://127.0.0.1", "not available in this version"),
-            (
-                "http://app:9000",
-                "host names in endpoints are not available in this version",
-            ),
-            ("http://localhost", "not available in this version"),
-            ("ftp://127.0.0.1", "is not the scheme"),
-            ("http://127.0.0.1/x", "has a path or a query"),
-            ("http://127.0.0.1?x", "has a path or a query"),
-            ("http://u:p@127.0.0.1", "has user information"),
-            ("http://127.0.0.1:0", "has no valid port"),
-            ("http://127.0.0.1:65536", "has no valid port"),
-            ("http://127.0.0.1:", "has no valid port"),
-            ("http://::1:80", "is not an endpoint"),
-            ("http://", "is not an endpoint"),
-            ("http://1.2.3.4.5", "is not an endpoint"),
-        ] {
-            let fault = endpoint(written).unwrap_err();
-            assert!(fault.message.contains(part), "{written}: {}", fault.message);
-            assert!(!fault.message.contains("u:p"));
         }
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn check(node: &Node, shape: &'static Shape, report: &mut Report) {
         Shape::OrOff(of) if node.scalar().is_none() => check(node, of, report),
         Shape::Later(what, _) => report.error(node.span, later(format!("{what} is"))),
         Shape::AnyOf(all) => match all.iter().find(|shape| fits_kind(shape, node)) {
-            Some(shape) => check(node, shape, report),
+            Some(of) if node.scalar().is_some() => check_word_or_map(node, of, shape, report),
+            Some(of) => check(node, of, report),
             None => report.error(node.span, wrong_kind(node, shape)),
         },
         Shape::List(of) | Shape::Filled(of) => match &node.kind {
@@ -64,6 +65,22 @@ pub(super) fn check(node: &Node, shape: &'static Shape, report: &mut Report) {
             }
         }
         _ => check_leaf(node, shape, report),
+    }
+}
+
+/// A single value where a map could stand too: the key of that map is not a value of its own.
+fn check_word_or_map(node: &Node, of: &'static Shape, all: &'static Shape, report: &mut Report) {
+    let word = node.scalar().filter(|scalar| {
+        let is_key = |key: &Key| key.name == scalar.text && key.stage == Stage::Now;
+        all.keys().iter().any(is_key) && check_scalar(of, scalar).is_err()
+    });
+    match word {
+        Some(word) => {
+            let message = format!("{} alone says too little", quote(word.shown()));
+            let help = format!("write `{{{}: …}}`", word.shown());
+            report.error(node.span, Fault::new(message, help));
+        }
+        None => check(node, of, report),
     }
 }
 

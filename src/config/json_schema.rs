@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::LogField;
+use super::retries;
 use super::schema::{Effect, Key, Preset, Shape, Stage, root};
+use crate::http::key;
 
 /// The schema of one whole file.
 #[must_use]
@@ -95,6 +97,15 @@ fn value(shape: &'static Shape) -> Value {
             let keys: Vec<&str> = LogField::ALL.iter().map(|field| field.key()).collect();
             or_reference(json!({ "enum": keys }))
         }
+        Shape::RetryCause => {
+            let words = retries::CAUSES.iter().map(|(word, _)| *word);
+            let numbers = words.clone().filter_map(|word| word.parse::<u64>().ok());
+            let all: Vec<Value> = words
+                .map(Value::from)
+                .chain(numbers.map(Value::from))
+                .collect();
+            or_reference(json!({ "enum": all }))
+        }
         Shape::Duration(least) => define(if *least == 0 {
             "duration"
         } else {
@@ -137,6 +148,9 @@ fn definition(shape: &Shape) -> &'static str {
         Shape::Bind => "bind",
         Shape::Network => "network",
         Shape::Endpoint => "endpoint",
+        Shape::Resolver => "resolver",
+        Shape::CookieName => "cookie",
+        Shape::KeyPart => "keyPart",
         Shape::Host => "host",
         Shape::PlainHost => "plainHost",
         Shape::Authority => "authority",
@@ -195,9 +209,16 @@ fn definitions() -> Map<String, Value> {
         ),
         (
             "endpoint",
-            "http://IP:port.",
-            format!("http://([0-9.]+|{V6})(:{PORT})?/?"),
+            "http://host:port.",
+            format!("http://({HOST}|{V6})(:{PORT})?/?"),
         ),
+        (
+            "resolver",
+            "An address, perhaps with a port: 10.0.0.2 10.0.0.2:5353.",
+            format!(r"[0-9.]+(:{PORT})?|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.%]+\](:{PORT})?"),
+        ),
+        ("cookie", "The name of a cookie.", TOKEN.into()),
+        ("keyPart", "Who shares: client_ip header:NAME.", key_part()),
         (
             "host",
             "example.com or *.example.com.",
@@ -253,6 +274,14 @@ fn network() -> String {
     let v4 = r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?";
     let v6 = "[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?";
     format!("private|any|{v4}|{v6}")
+}
+
+fn key_part() -> String {
+    let words = key::WORDS.iter().map(|word| match word.strip_suffix(':') {
+        Some(kind) => format!("{kind}:.+"),
+        None => (*word).to_owned(),
+    });
+    words.collect::<Vec<_>>().join("|")
 }
 
 fn integer(min: u64, max: u64) -> Value {

@@ -2,12 +2,13 @@
 //! It begins at `ROOT`; tables of which this version has nothing yet are in `keys_later`.
 
 use super::keys_later::*;
+use super::keys_resilience::*;
 use super::schema::Preset::{Absent, Derived, Required, Value};
 use super::schema::Shape::{
-    AnyFields, AnyOf, Authority, Bind, Body, Bool, Duration, Endpoint, FieldName, Fields, Filled,
-    HeaderValue, Host, Integer, Later as LaterForm, List, LogFormat, LogKey, Many, Map, Method,
-    Name, Names, Network, Numbers, OneOrMore, OrAuto, OrOff, Path, Percent, PlainHost, Regex,
-    Secret, Size, Table, Text, Words,
+    AnyFields, AnyOf, Authority, Bind, Body, Bool, CookieName, Duration, Endpoint, FieldName,
+    Fields, Filled, HeaderValue, Host, Integer, KeyPart, List, LogFormat, LogKey, Many, Map,
+    Method, Name, Names, Network, Numbers, OneOrMore, OrAuto, OrOff, Path, Percent, PlainHost,
+    Regex, Secret, Size, Table, Text, Words,
 };
 use super::schema::{Effect::Live, Effect::Restart, Key, Stage::Later, Stage::Now};
 
@@ -32,6 +33,7 @@ tables! {
         "listeners" Filled(&Table(LISTENER)), Required, Live, Now, "Where requests come in.";
         "admin" OrOff(&Table(ADMIN)), Absent, Live, Now, "The operator's port: health, metrics, the state of everything.";
         "workers" OrAuto(&Integer(1, 256)), Value("auto"), Restart, Now, "Worker threads; `auto` is one per core that the process may use.";
+        "dns" Table(DNS), Absent, Live, Now, "How host names of endpoints are resolved.";
         "upstreams" Names(&Table(UPSTREAM)), Absent, Live, Now, "Named groups of endpoints that requests are sent to.";
         "route_defaults" Table(ROUTE), Absent, Live, Now, "Merged under every route, key by key: what a route says itself wins.";
         "routes" List(&Table(ROUTE)), Absent, Live, Now, "Which request goes where; the most specific match wins, then the earlier one.";
@@ -39,7 +41,6 @@ tables! {
         "logging" Table(LOGGING), Absent, Live, Now, "The control log and the access log.";
         "errors" AnyOf(&[Words(&["full", "reason"], &[]), Table(ERRORS)]), Absent, Live, Now, "Answers that the gateway makes itself.";
         "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Later, "Bounds all limiter state together.";
-        "dns" Table(DNS), Absent, Live, Later, "How host names of endpoints are resolved.";
         "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Later, "Named limits, shared by all that name them.";
         "stores" Names(&Table(STORE)), Absent, Live, Later, "Where limits that several gateways share are kept.";
         "auth" Names(&Table(AUTH)), Absent, Live, Later, "Named providers that say who a client is.";
@@ -106,36 +107,36 @@ tables! {
     }
     #[doc = "One entry of `upstreams`."]
     UPSTREAM {
-        "endpoints" Filled(&AnyOf(&[Endpoint, Table(ENDPOINT)])), Required, Live, Now, "`http://IP:port`, or `{url: …}`.";
-        "balance" AnyOf(&[Words(&["least_requests", "round_robin"], &["random", "latency"]), LaterForm("a map in `balance`", &Table(BALANCE))]), Value("least_requests"), Live, Now, "How an endpoint is chosen: `least_requests` or `round_robin`.";
+        "endpoints" Filled(&AnyOf(&[Endpoint, Table(ENDPOINT)])), Required, Live, Now, "`http://host:port` by address or name, or `{url: …, weight: …}`; a name gives one endpoint for each of its addresses.";
+        "balance" AnyOf(&[Words(&["least_requests", "round_robin", "random", "latency"], &[]), Table(BALANCE)]), Value("least_requests"), Live, Now, "How an endpoint is chosen: a word, `{hash: …}` or `{sticky_cookie: …}`.";
         "timeouts" Table(UPSTREAM_TIMEOUTS), Absent, Live, Now, "Deadlines towards the endpoints.";
-        "pool" Table(POOL), Absent, Live, Now, "Idle connections that are kept.";
+        "pool" Table(POOL), Absent, Live, Now, "Connections to the endpoints.";
         "max_in_flight" OrOff(&Integer(1, MANY)), Value("1024"), Live, Later, "Bulkhead: most requests at once; 503 beyond.";
         "queue" Table(QUEUE), Absent, Live, Later, "Where requests beyond `max_in_flight` wait.";
         "tls" Table(UPSTREAM_TLS), Absent, Live, Later, "How endpoints are verified.";
         "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Later, "Active probes.";
         "ejection" OrOff(&Table(EJECTION)), Absent, Live, Later, "Endpoints that fail are left out for a while.";
         "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Later, "Stops sending when the upstream fails.";
-        "retry_budget" Table(RETRY_BUDGET), Absent, Live, Later, "Bounds retries to this upstream.";
+        "retry_budget" OrOff(&Table(RETRY_BUDGET)), Absent, Live, Now, "Bounds retries to this upstream, of all routes together.";
         "panic_below" OrOff(&Percent), Value("off"), Live, Later, "Below this share of serving endpoints all are used again.";
         "slow_start" OrOff(&Duration(1)), Value("off"), Live, Later, "Time over which an endpoint that came back grows to its full share.";
         "failover" List(&Name), Absent, Live, Later, "Upstreams that take over.";
     }
     #[doc = "One entry of `upstreams.*.endpoints`."]
     ENDPOINT {
-        "url" Endpoint, Required, Live, Now, "`http://IP:port`.";
-        "weight" Integer(0, 1000), Value("1"), Live, Later, "Its share.";
+        "url" Endpoint, Required, Live, Now, "`http://host:port`, by address or name; without a port 80.";
+        "weight" Integer(0, 1000), Value("1"), Live, Now, "Its share beside the others'; 0 takes no request. Not 0 for all.";
         "zone" Text, Absent, Live, Later, "Where it stands.";
     }
     #[doc = "`upstreams.*.balance` as a map."]
     BALANCE {
-        "hash" Many(&Text), Absent, Live, Later, "Consistent hashing of this key.";
-        "sticky_cookie" Table(STICKY), Absent, Live, Later, "A cookie names the endpoint.";
+        "hash" OneOrMore(&KeyPart), Absent, Live, Now, "One endpoint for one key: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route`, `connection` or `global`, or a list of them. Where endpoints change, only their keys move.";
+        "sticky_cookie" Table(STICKY), Absent, Live, Now, "A cookie of the gateway's own names the endpoint.";
     }
     #[doc = "`upstreams.*.balance.sticky_cookie`."]
     STICKY {
-        "name" Text, Required, Live, Later, "Name of the cookie.";
-        "ttl" Duration(1), Absent, Live, Later, "How long it holds.";
+        "name" CookieName, Required, Live, Now, "What the gateway's cookie is called.";
+        "ttl" OrOff(&Duration(1)), Value("off"), Live, Now, "How long the client keeps it; `off` is as long as its session.";
     }
     #[doc = "`upstreams.*.timeouts`."]
     UPSTREAM_TIMEOUTS {
@@ -148,7 +149,7 @@ tables! {
     POOL {
         "max_idle_per_endpoint" Integer(1, 1_000_000), Value("100"), Live, Now, "Idle connections kept, divided over the workers, at least 4 each.";
         "max_age" OrOff(&Duration(1)), Value("10m"), Live, Now, "An older connection takes no further request.";
-        "max_connections_per_endpoint" OrOff(&Integer(1, MANY)), Value("off"), Live, Later, "Most connections to one endpoint.";
+        "max_connections_per_endpoint" OrOff(&Integer(1, MANY)), Value("off"), Live, Now, "Most connections to one endpoint, shared by the workers; not below one for each.";
     }
     #[doc = "`upstreams.*.queue`."]
     QUEUE {
@@ -216,8 +217,8 @@ tables! {
     }
     #[doc = "`upstreams.*.retry_budget`."]
     RETRY_BUDGET {
-        "percent" Percent, Value("20%"), Live, Later, "Retries as a share of requests.";
-        "min_per_second" Integer(0, MANY), Value("3"), Live, Later, "Always allowed.";
+        "percent" Percent, Value("20%"), Live, Now, "Retries as a share of requests.";
+        "min_per_second" Integer(0, 1_000_000), Value("3"), Live, Now, "Retries that are always allowed, however few the requests.";
     }
     #[doc = "One entry of `routes`."]
     ROUTE {
@@ -231,7 +232,7 @@ tables! {
         "request_headers" Table(CHANGES), Absent, Live, Now, "Changes header fields of the request: remove, then set, then add.";
         "response_headers" Table(CHANGES), Absent, Live, Now, "Changes header fields of the answer: remove, then set, then add.";
         "timeouts" Table(ROUTE_TIMEOUTS), Absent, Live, Now, "Deadlines of this route.";
-        "retry" Table(RETRY), Absent, Live, Later, "When a request is tried again.";
+        "retry" OrOff(&Table(RETRY)), Absent, Live, Now, "When a request is tried again.";
         "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits, all of which must admit.";
         "max_in_flight" OrOff(&AnyOf(&[Integer(1, MANY), Table(PER_KEY)])), Value("off"), Live, Later, "Most requests at once; 429 beyond.";
         "auth" List(&Text), Value("[]"), Live, Later, "Providers, any of which suffices.";
@@ -239,7 +240,7 @@ tables! {
         "cors" Table(CORS), Absent, Live, Later, "Cross-origin requests of browsers.";
         "max_body" OrOff(&Size(0, MANY)), Value("10MiB"), Live, Now, "Size of a request body; 413.";
         "mirror" OneOrMore(&Table(MIRROR)), Absent, Live, Now, "Sends copies elsewhere; their answers are thrown away.";
-        "websocket" OrOff(&Table(WEBSOCKET)), Absent, Live, Later, "Upgrades to WebSocket.";
+        "websocket" OrOff(&Table(WEBSOCKET)), Absent, Live, Now, "Upgrades to WebSocket are let through; `off` refuses them, 403.";
         "priority" Words(&["critical", "normal", "sheddable"], &[]), Value("normal"), Live, Later, "What is kept under overload.";
         "fault" Table(FAULT), Absent, Live, Later, "Breaks requests on purpose.";
         "compress" Table(COMPRESS), Absent, Live, Later, "Compresses answers.";

@@ -3,8 +3,8 @@
 use super::keys::tables;
 use super::schema::Preset::{Absent, Derived, Required, Value};
 use super::schema::Shape::{
-    AnyOf, Bind, Bool, Duration, Filled, Integer, List, Many, Map, Method, Name, Network,
-    OneOrMore, OrOff, Percent, Rate, Secret, Size, Table, Text, Words,
+    AnyOf, Bool, Duration, Filled, Integer, List, Many, Map, Method, Network, OneOrMore, OrOff,
+    Percent, Rate, Secret, Size, Table, Text, Words,
 };
 use super::schema::{Effect::Live, Key, Stage::Later};
 
@@ -16,13 +16,6 @@ tables! {
         "otlp" Text, Absent, Live, Later, "Where spans are sent.";
         "sample" Percent, Value("1%"), Live, Later, "The share of requests that is traced.";
         "propagate" List(&Words(&["w3c", "b3"], &[])), Value("[w3c, b3]"), Live, Later, "Header fields that carry the trace.";
-    }
-    #[doc = "`dns`."]
-    DNS {
-        "servers" List(&Bind), Derived("those of /etc/resolv.conf"), Live, Later, "Resolvers.";
-        "min_ttl" Duration(0), Value("1s"), Live, Later, "Shorter times to live are raised to this.";
-        "max_ttl" Duration(1), Value("5m"), Live, Later, "Longer ones are lowered to this.";
-        "timeout" Duration(1), Value("2s"), Live, Later, "How long an answer may take.";
     }
     #[doc = "One entry of `rate_limits`."]
     RATE_LIMIT {
@@ -88,18 +81,6 @@ tables! {
         "copy_headers" List(&Text), Value("[]"), Live, Later, "Fields of its answer that the upstream sees.";
         "on_failure" Words(&["deny", "allow"], &[]), Value("deny"), Live, Later, "What holds while it is away.";
     }
-    #[doc = "`routes[].retry`."]
-    RETRY {
-        "attempts" Integer(0, 100), Value("1"), Live, Later, "Tries after the first.";
-        "on" List(&Text), Value("[connect, refused_stream]"), Live, Later, "What is tried again.";
-        "per_try_timeout" Duration(1), Absent, Live, Later, "How long one try may take.";
-        "backoff" Table(BACKOFF), Absent, Live, Later, "Time between tries.";
-    }
-    #[doc = "`routes[].retry.backoff`."]
-    BACKOFF {
-        "base" Duration(0), Value("25ms"), Live, Later, "Before the second try.";
-        "max" Duration(0), Value("1s"), Live, Later, "Never longer.";
-    }
     #[doc = "`max_in_flight` and `max_per_key` by key."]
     PER_KEY {
         "key" OneOrMore(&Text), Required, Live, Later, "Who shares the limit.";
@@ -118,20 +99,6 @@ tables! {
         "expose" List(&Text), Absent, Live, Later, "Fields that they may read.";
         "credentials" Bool, Value("false"), Live, Later, "Whether cookies are sent.";
         "max_age" Duration(0), Absent, Live, Later, "How long the answer holds.";
-    }
-    #[doc = "`routes[].websocket`."]
-    WEBSOCKET {
-        "origins" OneOrMore(&Text), Value("same_host"), Live, Later, "Pages that may connect.";
-        "ping_interval" OrOff(&Duration(1)), Value("30s"), Live, Later, "How often the client is pinged.";
-        "ping_timeout" Duration(1), Value("10s"), Live, Later, "How long it may stay silent then.";
-        "idle_timeout" OrOff(&Duration(1)), Derived("off while pings are on, else 300s"), Live, Later, "No byte either way.";
-        "max_lifetime" OrOff(&Duration(1)), Value("24h"), Live, Later, "Then it is closed; 1012.";
-        "max_message" OrOff(&AnyOf(&[Size(1, MANY), Table(MAX_MESSAGE)])), Absent, Live, Later, "Size of a message; 1009.";
-        "message_rate" OrOff(&AnyOf(&[Name, Table(RATE_LIMIT)])), Value("off"), Live, Later, "How many messages; 1008.";
-        "max_per_key" OrOff(&Table(PER_KEY)), Value("off"), Live, Later, "Most open sockets.";
-        "on_reload" Words(&["keep", "drain"], &[]), Value("keep"), Live, Later, "What a reload does that takes its route away.";
-        "drain_window" Duration(0), Value("30s"), Live, Later, "Over which closes are spread.";
-        "compression" Words(&["pass", "strip"], &[]), Value("pass"), Live, Later, "Whether permessage-deflate is offered.";
     }
     #[doc = "`routes[].websocket.max_message`."]
     MAX_MESSAGE {

@@ -5,17 +5,21 @@
 //! into these types. Both go on after a fault, so that one report has every [`Problem`].
 
 mod address;
+mod balances;
 mod changes;
 mod check;
 mod defaults;
 mod disk;
+mod dns;
 mod doubts;
+mod endpoints;
 mod expand;
 mod fields;
 mod gather;
 mod json_schema;
 mod keys;
 mod keys_later;
+mod keys_resilience;
 mod listeners;
 mod load;
 mod log_line;
@@ -24,6 +28,7 @@ mod merge;
 mod names;
 mod nearest;
 mod node;
+mod origin;
 mod parse;
 mod path;
 mod pattern;
@@ -33,6 +38,7 @@ mod read;
 mod redirects;
 mod report;
 mod respond;
+mod retries;
 mod rewrites;
 mod routes;
 mod scalar;
@@ -44,12 +50,20 @@ mod targets;
 mod tests;
 mod upstreams;
 mod values;
+mod websockets;
 mod word;
 
+pub use balances::Balance;
+pub use dns::Dns;
+pub use endpoints::{Endpoint, EndpointHost};
 pub use json_schema::json_schema;
 pub use load::{Loaded, Reading, load, parse_text, read};
+pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
+pub use retries::{Backoff, Retry, RetryOn};
+pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
+pub use websockets::WebSocket;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -64,6 +78,8 @@ pub use crate::telemetry::access_log::{LogField, LogPath};
 pub struct Config {
     /// Worker threads; `None` = one per core that the process may use.
     pub workers: Option<NonZeroUsize>,
+    /// How host names of endpoints are resolved.
+    pub dns: Dns,
     /// Where requests come in. Never empty.
     pub listeners: Vec<Listener>,
     /// The operator's port; `None` when `admin: off`.
@@ -166,52 +182,6 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// One entry of `upstreams`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
-    /// Its key in the map.
-    pub name: String,
-    /// Never empty; no address twice.
-    pub endpoints: Vec<SocketAddr>,
-    /// How one is chosen.
-    pub balance: Balance,
-    /// Deadlines of attempts.
-    pub timeouts: UpstreamTimeouts,
-    /// Bounds of idle connections.
-    pub pool: PoolPolicy,
-}
-
-/// `upstreams.*.balance`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// The less loaded of two drawn at random.
-    LeastRequests,
-}
-
-/// `upstreams.*.timeouts`; `None` = off.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpstreamTimeouts {
-    /// TCP connect.
-    pub connect: Option<Duration>,
-    /// From the last request byte sent to the answer's head.
-    pub response: Option<Duration>,
-    /// No byte in either direction after the head.
-    pub body: Option<Duration>,
-    /// Pooled connection without a request.
-    pub idle: Option<Duration>,
-}
-
-/// `upstreams.*.pool`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PoolPolicy {
-    /// Idle connections to one endpoint, over all workers.
-    pub max_idle_per_endpoint: usize,
-    /// A connection older than this takes no further request; `None` = off.
-    pub max_age: Option<Duration>,
-}
-
 /// One entry of `routes`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -237,6 +207,10 @@ pub struct Route {
     pub mirrors: Vec<Mirror>,
     /// Overrides of the upstream's.
     pub timeouts: RouteTimeouts,
+    /// When a request is tried again.
+    pub retry: Retry,
+    /// Upgrades to WebSocket; `None` = off.
+    pub websocket: Option<WebSocket>,
     /// Bytes of a request body (413 beyond); `None` = off.
     pub max_body: Option<u64>,
 }

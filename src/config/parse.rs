@@ -8,7 +8,7 @@ use super::keys;
 use super::node::Node;
 use super::report::{Fault, Report};
 use super::{
-    AccessLog, Admin, Config, Drain, ErrorDetail, LogPath, Logging, Secret, address, doubts,
+    AccessLog, Admin, Config, Drain, ErrorDetail, LogPath, Logging, Secret, address, dns, doubts,
 };
 use super::{listeners, log_line, routes, upstreams};
 
@@ -25,6 +25,7 @@ pub(super) fn parse(root: &Node, report: &mut Report) -> Config {
     doubts::warn_of_small_caps(&fields, workers, report);
     Config {
         workers,
+        dns: dns::parse(&fields.section("dns"), report),
         routes: routes::parse(&fields, &upstreams, &listeners, report),
         listeners,
         admin,

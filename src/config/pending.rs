@@ -14,9 +14,8 @@ pub fn not_yet_in_force(config: &Config) -> Vec<String> {
     pending
 }
 
-const UPSTREAMS: [&str; 4] = [
+const UPSTREAMS: [&str; 3] = [
     "upstreams have no bulkhead: the default `max_in_flight: 1024` comes later",
     "endpoints that fail are not left out: the default `ejection` comes later",
-    "no request is tried again: the default `retry: {attempts: 1, on: [connect, refused_stream]}` comes later",
-    "upgrades to WebSocket are answered with 501: the default `websocket: {}` comes later",
+    "WebSockets are relayed as bytes: the defaults `ping_interval: 30s`, `max_lifetime: 24h` and `max_message` come later, and `idle_timeout: 300s` holds",
 ];

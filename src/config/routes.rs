@@ -9,7 +9,9 @@ use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
 use super::taken::Taken;
 use super::{Action, Listener, Match, Route, RouteTimeouts, Upstream};
-use super::{changes, keys, redirects, respond, rewrites, targets, word};
+use super::{
+    changes, doubts, keys, redirects, respond, retries, rewrites, targets, websockets, word,
+};
 
 /// All routes, in file order; one without a valid action is left out (it was reported).
 pub(super) fn parse(
@@ -56,7 +58,10 @@ impl Parser<'_, '_> {
         let request_headers = changes::parse(&fields.section("request_headers"), self.report);
         let response_headers = changes::parse(&fields.section("response_headers"), self.report);
         let mirrors = targets::mirrors(&fields, &self.upstreams, self.report);
-        self.warn_of_idle_keys(&fields, node.span);
+        let retry = retries::parse(&fields, self.report);
+        let websocket = websockets::parse(&fields, self.report);
+        self.warn_of_idle_keys(&fields);
+        doubts::warn_of_vain_retries(&fields, &matches, self.report);
         Some(Route {
             name,
             file: self.report.name(node.span.file),
@@ -73,6 +78,8 @@ impl Parser<'_, '_> {
                 response: overriding("response"),
                 body: overriding("body"),
             },
+            retry,
+            websocket,
             max_body: fields.size("max_body"),
         })
     }
@@ -141,15 +148,13 @@ impl Parser<'_, '_> {
 
     /// Keys for the way to an upstream, on a route that goes to none. What came from `route_defaults` or an anchor is
     /// meant for other routes too.
-    fn warn_of_idle_keys(&mut self, fields: &Fields<'_>, place: Span) {
+    fn warn_of_idle_keys(&mut self, fields: &Fields<'_>) {
         if fields.node("upstream").is_some() {
             return;
         }
-        let is_within = |span: Span| {
-            span.file == place.file && (place.line..=place.last_line).contains(&span.line)
-        };
-        for name in ["rewrite", "request_headers", "mirror"] {
-            if fields.node(name).is_some_and(|node| is_within(node.span)) {
+        for name in ["rewrite", "request_headers", "mirror", "retry", "websocket"] {
+            let written = fields.node(name).filter(|_| !fields.is_off(name));
+            if written.is_some_and(|node| doubts::is_within(node, fields)) {
                 let message = format!("{} does nothing here", quote(name));
                 let help = "this route answers itself, and sends nothing to an upstream";
                 self.report

@@ -1,11 +1,15 @@
 //! What a key of the file can be: shape, default, meaning, and whether this version has it.
 
 use super::address;
+use super::balances;
+use super::endpoints;
 use super::log_line;
 use super::node::{Scalar, Style};
+use super::origin;
 use super::path;
 use super::pattern;
 use super::report::{Fault, quote};
+use super::retries;
 use super::scalar;
 use super::word;
 
@@ -92,6 +96,16 @@ pub enum Shape {
     Network,
     /// The URL of an endpoint.
     Endpoint,
+    /// The address of a resolver, perhaps with a port.
+    Resolver,
+    /// What a client is known by, or a part of it.
+    KeyPart,
+    /// The name of a cookie.
+    CookieName,
+    /// Something that is tried again.
+    RetryCause,
+    /// The origin of a page, or a word for some.
+    Origin,
     /// A host or a wildcard host.
     Host,
     /// A host without wildcard.
@@ -193,6 +207,11 @@ impl Shape {
             Shape::Bind => "an address such as `0.0.0.0:8080`".into(),
             Shape::Network => "a network such as `10.0.0.0/8`".into(),
             Shape::Endpoint => "a URL such as `http://127.0.0.1:9000`".into(),
+            Shape::Resolver => "an address such as `10.0.0.2` or `10.0.0.2:5353`".into(),
+            Shape::KeyPart => "a key such as `client_ip` or `header:X-User`".into(),
+            Shape::CookieName => "the name of a cookie such as `session`".into(),
+            Shape::RetryCause => join(retries::CAUSES.iter().map(|(word, _)| quote(word)), "or"),
+            Shape::Origin => "an origin such as `https://example.com`, `same_host` or `any`".into(),
             Shape::Host | Shape::PlainHost => "a host such as `example.com`".into(),
             Shape::Path => "a path such as `/a`".into(),
             Shape::Method => "a method such as `GET`".into(),
@@ -274,7 +293,12 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::Name => word::check_name(text),
         Shape::Bind => address::bind(text).map(drop),
         Shape::Network => address::networks(text).map(drop),
-        Shape::Endpoint => address::endpoint(text).map(drop),
+        Shape::Endpoint => endpoints::url(text).map(drop),
+        Shape::Resolver => address::resolver(text).map(drop),
+        Shape::KeyPart => balances::key_part(text).map(drop),
+        Shape::CookieName => word::cookie_name(text),
+        Shape::RetryCause => retries::cause(text).map(drop),
+        Shape::Origin => origin::parse(text).map(drop),
         Shape::Host => word::host(text).map(drop),
         Shape::PlainHost => word::plain_host(text).map(drop),
         Shape::Path => path::check(text),

@@ -1,13 +1,62 @@
-//! `upstreams`: named groups of endpoints, no endpoint twice in one.
+//! `upstreams`: named groups of endpoints and how they are used.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::fields::Fields;
 use super::keys;
-use super::node::{Node, Span};
-use super::report::{Fault, Report};
-use super::{Balance, PoolPolicy, Upstream, UpstreamTimeouts, address};
+use super::node::Node;
+use super::report::Report;
+use super::{Balance, Endpoint, balances, endpoints};
+
+/// One entry of `upstreams`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its key in the map.
+    pub name: String,
+    /// Never empty; no host with one port twice; not all of weight 0.
+    pub endpoints: Vec<Endpoint>,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// Deadlines of attempts.
+    pub timeouts: UpstreamTimeouts,
+    /// Bounds of connections.
+    pub pool: PoolPolicy,
+    /// Bounds retries, of all routes together; `None` = off.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// `upstreams.*.timeouts`; `None` = off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTimeouts {
+    /// TCP connect.
+    pub connect: Option<Duration>,
+    /// From the last request byte sent to the answer's head.
+    pub response: Option<Duration>,
+    /// No byte in either direction after the head.
+    pub body: Option<Duration>,
+    /// Pooled connection without a request.
+    pub idle: Option<Duration>,
+}
+
+/// `upstreams.*.pool`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolPolicy {
+    /// Idle connections to one endpoint, over all workers.
+    pub max_idle_per_endpoint: usize,
+    /// A connection older than this takes no further request; `None` = off.
+    pub max_age: Option<Duration>,
+    /// Connections to one endpoint, idle and busy, over all workers, at least 1; `None` = off.
+    pub max_connections_per_endpoint: Option<usize>,
+}
+
+/// `upstreams.*.retry_budget`: retries are at most a share of requests, or so many each second if that is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Retries allowed for each million requests.
+    pub per_million: u32,
+    /// Retries allowed each second, however few the requests.
+    pub min_per_second: u32,
+}
 
 /// All upstreams, in file order.
 pub(super) fn parse(root: &Fields<'_>, report: &mut Report) -> Vec<Upstream> {
@@ -23,50 +72,14 @@ pub(super) fn parse(root: &Fields<'_>, report: &mut Report) -> Vec<Upstream> {
 
 fn parse_upstream(name: &str, node: &Node, report: &mut Report) -> Upstream {
     let fields = Fields::new(Some(node), keys::UPSTREAM);
-    let pool = fields.section("pool");
-    let idle = pool
-        .number("max_idle_per_endpoint")
-        .and_then(|n| usize::try_from(n).ok());
     Upstream {
         name: name.into(),
-        endpoints: parse_endpoints(&fields, report),
-        balance: match fields.text("balance") {
-            Some("round_robin") => Balance::RoundRobin,
-            _ => Balance::LeastRequests,
-        },
+        endpoints: endpoints::parse(&fields, report),
+        balance: balances::parse(&fields, report),
         timeouts: parse_timeouts(&fields.section("timeouts")),
-        pool: PoolPolicy {
-            max_idle_per_endpoint: idle.unwrap_or_default(),
-            max_age: pool.duration("max_age"),
-        },
+        pool: parse_pool(&fields.section("pool")),
+        retry_budget: parse_budget(&fields),
     }
-}
-
-fn parse_endpoints(fields: &Fields<'_>, report: &mut Report) -> Vec<SocketAddr> {
-    let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
-    let mut endpoints = Vec::new();
-    for item in fields
-        .node("endpoints")
-        .map(Node::items)
-        .unwrap_or_default()
-    {
-        let url = item.find("url").unwrap_or(item);
-        let Some(address) = url
-            .scalar()
-            .and_then(|scalar| address::endpoint(&scalar.text).ok())
-        else {
-            continue;
-        };
-        if let Some(first) = seen.insert(address, url.span) {
-            let help = format!("it is first listed on {}", report.line(first, url.span));
-            report.error(
-                url.span,
-                Fault::new(format!("the endpoint `{address}` is listed twice"), help),
-            );
-        }
-        endpoints.push(address);
-    }
-    endpoints
 }
 
 fn parse_timeouts(fields: &Fields<'_>) -> UpstreamTimeouts {
@@ -76,4 +89,25 @@ fn parse_timeouts(fields: &Fields<'_>) -> UpstreamTimeouts {
         body: fields.duration("body"),
         idle: fields.duration("idle"),
     }
+}
+
+fn parse_pool(fields: &Fields<'_>) -> PoolPolicy {
+    let number = |name| fields.number(name).and_then(|n| usize::try_from(n).ok());
+    PoolPolicy {
+        max_idle_per_endpoint: number("max_idle_per_endpoint").unwrap_or_default(),
+        max_age: fields.duration("max_age"),
+        max_connections_per_endpoint: number("max_connections_per_endpoint"),
+    }
+}
+
+fn parse_budget(upstream: &Fields<'_>) -> Option<RetryBudget> {
+    if upstream.is_off("retry_budget") {
+        return None;
+    }
+    let fields = upstream.section("retry_budget");
+    let min = fields.number("min_per_second");
+    Some(RetryBudget {
+        per_million: fields.share("percent").unwrap_or_default(),
+        min_per_second: min.and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
+    })
 }

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::report::{Fault, quote};
 use super::scalar;
+use crate::http::cookie;
 
 /// Longest name, in characters.
 pub(super) const LONGEST_NAME: usize = 63;
@@ -215,6 +216,18 @@ pub(super) fn header_value(text: &str) -> Result<HeaderValue, Fault> {
         let message = format!("{} is not the value of a header", quote(text));
         Fault::new(message, "one line of visible ASCII characters")
     })
+}
+
+/// The name of a cookie: a token (RFC 6265, section 4.1.1).
+pub(super) fn cookie_name(text: &str) -> Result<(), Fault> {
+    if cookie::is_name(text) {
+        return Ok(());
+    }
+    let message = format!("{} is not the name of a cookie", quote(text));
+    Err(Fault::new(
+        message,
+        "letters, digits, `-`, `_` and `.`, such as `session`",
+    ))
 }
 
 /// A bearer token (RFC 6750, section 2.1 asks for less). The faults never show it.

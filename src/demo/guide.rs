@@ -73,7 +73,7 @@ fn describe(service: Service) -> &'static str {
         Service::Flaky => {
             "fails when told: ?status=503, ?reset=1, ?hang=1; ?every=3 each third time only"
         }
-        Service::Chat => "a WebSocket echo; through the gateway 501 until tunnels exist",
+        Service::Chat => "a WebSocket echo",
     }
 }
 

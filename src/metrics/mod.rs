@@ -11,6 +11,7 @@ pub mod names;
 mod per_worker;
 pub mod process;
 mod series;
+mod sockets;
 pub mod text;
 
 #[cfg(test)]
@@ -22,7 +23,10 @@ pub use labels::{method_index, method_label, status_index, status_label};
 pub use names::Metric;
 pub use per_worker::{Counter, Gauge};
 pub use series::Series;
+pub use sockets::{ClosedBy, SocketStats};
 pub use text::{Format, Page};
+
+use std::sync::OnceLock;
 
 use crate::error::Reason;
 
@@ -44,6 +48,9 @@ pub struct RouteStats {
     pub request_bytes: Counter,
     /// Bytes of response bodies given to clients.
     pub response_bytes: Counter,
+    /// WebSockets; most routes never have one.
+    sockets: OnceLock<Box<SocketStats>>,
+    workers: usize,
 }
 
 impl RouteStats {
@@ -57,7 +64,16 @@ impl RouteStats {
             reasons: Series::new(workers),
             request_bytes: Counter::new(workers),
             response_bytes: Counter::new(workers),
+            sockets: OnceLock::new(),
+            workers,
         }
+    }
+
+    /// What is counted of its WebSockets.
+    #[must_use]
+    pub fn sockets(&self) -> &SocketStats {
+        self.sockets
+            .get_or_init(|| Box::new(SocketStats::new(self.workers)))
     }
 
     /// Counts one exchange that came in through listener number `listener`.
@@ -102,6 +118,9 @@ impl RouteStats {
         write_counter(page, Metric::RequestBytes, &[route], &self.request_bytes);
         write_counter(page, Metric::ResponseBytes, &[route], &self.response_bytes);
         write_histogram(page, Metric::RequestDuration, &[route], &self.duration);
+        if let Some(sockets) = self.sockets.get() {
+            sockets.write(page, route);
+        }
     }
 }
 
@@ -169,8 +188,49 @@ impl EndpointStats {
 /// What is counted for one upstream; its identity is its name.
 #[derive(Debug)]
 pub struct UpstreamStats {
-    /// From the start of an attempt to the head of its answer.
+    /// From the start of an attempt to the head of its answer, or to its failure.
     pub duration: Histogram,
+    /// Attempts after the first, by `RetryCause as u32`.
+    pub retries: Series,
+}
+
+/// What made another attempt necessary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RetryCause {
+    /// No connection could be made.
+    Connect,
+    /// The connection broke before an answer.
+    Reset,
+    /// No answer came in time.
+    Timeout,
+    /// The endpoint refused the stream without looking at it.
+    RefusedStream,
+    /// The answer's status says so.
+    Status,
+}
+
+impl RetryCause {
+    /// Every cause, in the order of their numbers.
+    pub const ALL: [RetryCause; 5] = [
+        RetryCause::Connect,
+        RetryCause::Reset,
+        RetryCause::Timeout,
+        RetryCause::RefusedStream,
+        RetryCause::Status,
+    ];
+
+    /// The `cause` in the metric.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            RetryCause::Connect => "connect",
+            RetryCause::Reset => "reset",
+            RetryCause::Timeout => "timeout",
+            RetryCause::RefusedStream => "refused_stream",
+            RetryCause::Status => "status",
+        }
+    }
 }
 
 impl UpstreamStats {
@@ -179,12 +239,25 @@ impl UpstreamStats {
     pub fn new(workers: usize) -> UpstreamStats {
         UpstreamStats {
             duration: Histogram::new(workers),
+            retries: Series::new(workers),
         }
+    }
+
+    /// Requests sent here so far, each counted once however often it was tried.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        let retries: u64 = self.retries.sums().iter().map(|(_, n)| n).sum();
+        self.duration.totals().count().saturating_sub(retries)
     }
 
     /// Writes what was counted.
     pub fn write(&self, page: &mut Page, upstream: &str) {
         write_histogram(page, Metric::UpstreamDuration, &[upstream], &self.duration);
+        for (key, count) in self.retries.sums() {
+            if let Some(cause) = RetryCause::ALL.get(key as usize) {
+                page.count(Metric::UpstreamRetries, &[upstream, cause.word()], count);
+            }
+        }
     }
 }
 

@@ -56,6 +56,11 @@ metrics! {
     UpstreamRequests Counter "tidegate_upstream_requests_total" ["upstream" "endpoint" "status"] "Answers received from endpoints.";
     UpstreamDuration Histogram "tidegate_upstream_duration_seconds" ["upstream"] "Time from the start of an attempt to the head of its answer.";
     UpstreamConnections Gauge "tidegate_upstream_connections" ["upstream" "endpoint" "state"] "Connections to endpoints.";
+    UpstreamRetries Counter "tidegate_upstream_retries_total" ["upstream" "cause"] "Attempts after the first, by what made them necessary.";
+    WebSocketConnections Gauge "tidegate_websocket_connections" ["route"] "WebSockets open.";
+    WebSocketOpens Counter "tidegate_websocket_opens_total" ["route"] "WebSockets opened.";
+    WebSocketCloses Counter "tidegate_websocket_closes_total" ["route" "by" "code"] "WebSockets closed, by who was the first to end.";
+    WebSocketDuration Histogram "tidegate_websocket_duration_seconds" ["route"] "Time from opening to closing.";
     AccessLogDropped Counter "tidegate_access_log_dropped_total" [] "Lines of the access log that were lost.";
     Panics Counter "tidegate_panics_total" [] "Requests whose handling panicked.";
     ConfigGeneration Gauge "tidegate_config_generation" [] "Number of the configuration in force.";

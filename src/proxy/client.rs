@@ -1,12 +1,13 @@
 //! One client connection, as its requests see it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::http::guard::Wire;
 use crate::timer::Deadline;
@@ -29,6 +30,8 @@ pub struct Client {
     pub deadline: Deadline,
     /// Requests taken so far.
     pub requests: Cell<u64>,
+    /// What the connection becomes when the 101 has left.
+    pub tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 impl Client {
@@ -49,6 +52,7 @@ impl Client {
             wire,
             deadline,
             requests: Cell::new(0),
+            tunnel: RefCell::default(),
         })
     }
 

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::client::Client;
 use super::drain_rest::drain_rest;
 use super::note::Note;
+use super::tunnel::{Opening, Session};
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::fields;
@@ -22,7 +23,7 @@ use crate::snapshot::{Listener, Route};
 use crate::time::Nanos;
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connection;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::EndpointState;
 
 /// The facts of one exchange. Dropped early, it counts as "the client left".
 pub struct Exchange {
@@ -44,6 +45,8 @@ pub struct Exchange {
     pub connection: Option<Connection>,
     /// The answer, from the arrival of its head until it is passed on.
     pub answer: Option<Response<Incoming>>,
+    /// The opening of a WebSocket, where that is what the client asks for.
+    pub opening: Option<Box<Opening>>,
     /// Deadlines of the attempt's body and of the whole request.
     pub deadlines: Deadlines,
     /// When the answer's head came; measured for the log only.
@@ -99,6 +102,7 @@ impl Exchange {
             attempts: 0,
             connection: None,
             answer: None,
+            opening: None,
             deadlines: Deadlines::default(),
             head_at: None,
             method: parts.method.clone(),
@@ -219,7 +223,7 @@ impl Exchange {
 
     /// The upstream and endpoint held.
     #[must_use]
-    pub fn held(&self) -> Option<(&Upstream, &Endpoint)> {
+    pub fn held(&self) -> Option<(&Upstream, &EndpointState)> {
         let lease = self.lease?;
         Some((
             &self.pin.upstreams[lease.upstream as usize],
@@ -237,7 +241,11 @@ impl Exchange {
         if lease.counted {
             endpoint.leave();
         }
-        let stats = &self.pin.upstreams[lease.upstream as usize].stats;
+        self.record_attempt(lease, now);
+    }
+
+    fn record_attempt(&self, lease: Lease, now: Nanos) {
+        let stats = &self.pin.upstreams[lease.upstream as usize].state.stats;
         stats.duration.record(
             self.client.worker.index,
             now.0.saturating_sub(lease.since.0),
@@ -260,6 +268,22 @@ impl Exchange {
         }
     }
 
+    /// An answer that the client will not see: it is followed by another try.
+    pub fn discarded(&self, status: StatusCode) {
+        if let Some((_, endpoint)) = self.held() {
+            endpoint
+                .stats
+                .count_request(self.client.worker.index, status);
+        }
+    }
+
+    /// The upstream and endpoint held, by their places in the pinned snapshot.
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize)> {
+        self.lease
+            .map(|lease| (lease.upstream as usize, lease.endpoint as usize))
+    }
+
     /// The gateway answers itself, on purpose.
     pub fn answers(&mut self, status: StatusCode) {
         self.status = Some(status);
@@ -276,6 +300,21 @@ impl Exchange {
     pub fn id(&mut self) -> HeaderValue {
         let ids = &self.client.worker.ids;
         self.request_id.get_or_insert_with(|| ids.make()).clone()
+    }
+
+    /// Passes what is held of the endpoint on to a tunnel, which gives it back at its own end.
+    pub fn hand_over(&mut self) -> Option<Session> {
+        let lease = self.lease.take()?;
+        let now = self.client.worker.read_clock();
+        let upstream = &self.pin.upstreams[lease.upstream as usize];
+        self.record_attempt(lease, now);
+        Some(Session::open(
+            self.client.worker.clone(),
+            self.route()?.stats.clone(),
+            upstream.endpoints[lease.endpoint as usize].state.clone(),
+            lease.counted,
+            now,
+        ))
     }
 
     /// The answer has been read whole: its connection can carry the next request, unless this one is still being sent.
@@ -352,9 +391,12 @@ impl Exchange {
         let stats = self.stats();
         let status = self.final_status();
         stats.count_request(worker, self.client.listener as u16, &self.method, status);
-        stats
-            .duration
-            .record(worker, now.0.saturating_sub(self.started.0));
+        // A WebSocket has a clock of its own.
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            stats
+                .duration
+                .record(worker, now.0.saturating_sub(self.started.0));
+        }
         if self.route.is_some() {
             stats.in_flight.add(worker, -1);
         }
@@ -378,8 +420,9 @@ impl Exchange {
             .map_or(&self.pin.unrouted, |route| &route.stats)
     }
 
-    fn endpoint_of(&self, lease: Lease) -> &Endpoint {
-        &self.pin.upstreams[lease.upstream as usize].endpoints[lease.endpoint as usize]
+    fn endpoint_of(&self, lease: Lease) -> &EndpointState {
+        let upstream = &self.pin.upstreams[lease.upstream as usize];
+        &upstream.endpoints[lease.endpoint as usize].state
     }
 }
 

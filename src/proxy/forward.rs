@@ -1,28 +1,27 @@
-//! One request at an upstream: an endpoint, a connection, the sending, the wait for the answer's head.
+//! One request at an upstream, in as many tries as it takes: an endpoint, a connection, the sending, the wait for the
+//! answer's head.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
 
-use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body::Body;
-use hyper::body::Incoming;
+use http::{Request, StatusCode, header};
 use hyper::client::conn::TrySendError;
 
+use super::again::{Failure, go_on};
+use super::answer::accept;
 use super::exchange::Exchange;
+use super::retry::is_idempotent;
+use super::wait::{wait_for_head, within};
 use crate::error::Reason;
-use crate::http::fields::{self, Coding};
 use crate::http::reply::Refusal;
 use crate::http::upload::{Progress, RequestBody};
 use crate::time::Nanos;
 use crate::upstream::Timeouts;
 use crate::upstream::connect::{Connection, DialError, dial};
+use crate::upstream::retry::{Cause, Policy};
 
 /// What a forward needs to know beside the request.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// Index into `Snapshot::upstreams`.
     pub upstream: usize,
     /// Deadlines of the attempt.
@@ -31,44 +30,82 @@ pub struct Plan {
     pub due: Option<Nanos>,
     /// Shall `Host` become the endpoint's own?
     pub endpoints_host: bool,
+    /// What is tried again.
+    pub retry: &'a Policy,
 }
 
-/// Sends the request and waits for the head of its answer, which the exchange then holds together with its connection.
+/// Sends the request and waits for the head of its answer, which the exchange then holds together with its connection;
+/// of a WebSocket, with the bare socket.
 ///
 /// `request` is a place that the request is taken from: it is large, and moving it from call to call would cost more
 /// than most of what happens on the way.
 ///
 /// # Errors
-/// The reason of a 408, 413, 502 or 504.
+/// The reason of a 408, 413, 502, 503 or 504.
 pub async fn forward(
     exchange: &mut Exchange,
     request: &mut Option<Request<RequestBody>>,
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<(), Refusal> {
-    let now = exchange.client.worker.recent();
-    let (pooled, replayable) = choose(exchange, request, plan, now);
+    let mut avoid = None;
+    loop {
+        match try_once(exchange, request, plan, &mut avoid).await {
+            Ok(()) => return finish(exchange).await,
+            // Boxed: a failure is rare, and what comes of it would be every request's size.
+            Err(failure) => {
+                let going_on = Box::pin(go_on(exchange, request, plan, *failure)).await?;
+                if !going_on {
+                    return finish(exchange).await;
+                }
+            }
+        }
+    }
+}
+
+/// One try; `avoid` is the endpoint of the try before, and becomes that of this one.
+async fn try_once(
+    exchange: &mut Exchange,
+    request: &mut Option<Request<RequestBody>>,
+    plan: &Plan<'_>,
+    avoid: &mut Option<usize>,
+) -> Result<(), Box<Failure>> {
+    let (pooled, replayable) = choose(exchange, request, plan, avoid)?;
+    let due = match plan.retry.per_try_timeout {
+        None => plan.due,
+        Some(limit) => {
+            let own = exchange.client.worker.read_clock().plus(limit);
+            Some(plan.due.map_or(own, |due| due.min(own)))
+        }
+    };
     if pooled {
-        match attempt(exchange, request, plan, replayable).await {
-            Outcome::Answered => return accept(exchange),
-            Outcome::Failed(refusal) => return Err(refusal),
-            // The endpoint closed it while it lay idle: that is nobody's failure, and no attempt.
-            Outcome::Stale => {}
+        let outcome = attempt(exchange, request, plan, due, replayable).await;
+        // Stale: the endpoint closed it while it lay idle. That is nobody's failure, and no attempt.
+        if let Some(result) = outcome.settled() {
+            return result;
         }
     }
     // Boxed: dialling is rare, and its size would be every request's.
     let began = exchange.clock_for_log();
-    let opened = Box::pin(open(exchange, plan)).await;
+    let opened = Box::pin(open(exchange, plan, due)).await;
     exchange.connected_since(began);
     exchange.connection = Some(opened?);
-    match attempt(exchange, request, plan, false).await {
-        Outcome::Answered => accept(exchange),
-        Outcome::Failed(refusal) => Err(refusal),
-        Outcome::Stale => Err(blame(
-            exchange,
-            Reason::UpstreamReset,
-            "closed a new connection before the request",
-        )),
+    let keeps = replayable && plan.retry.repeats_what_was_sent();
+    match attempt(exchange, request, plan, due, keeps).await {
+        Outcome::Stale(unsent) => Err(unsent),
+        outcome => outcome.settled().unwrap_or(Ok(())),
     }
+}
+
+async fn finish(exchange: &mut Exchange) -> Result<(), Refusal> {
+    let switches = accept(exchange)? == StatusCode::SWITCHING_PROTOCOLS;
+    if let (true, Some(opening)) = (switches, &mut exchange.opening) {
+        let taken = Box::pin(opening.take_socket()).await;
+        return taken.ok_or_else(|| {
+            let detail = "closed the connection with its 101";
+            blame(exchange, Reason::UpstreamReset, detail)
+        });
+    }
+    Ok(())
 }
 
 /// Holds an endpoint, and an idle connection to it if there is one; tells that, and whether the request could be sent
@@ -76,50 +113,80 @@ pub async fn forward(
 fn choose(
     exchange: &mut Exchange,
     request: &mut Option<Request<RequestBody>>,
-    plan: &Plan,
-    now: Nanos,
-) -> (bool, bool) {
-    let random = exchange.client.worker.random();
-    let index = exchange.pin.upstreams[plan.upstream].pick(now, random);
+    plan: &Plan<'_>,
+    avoid: &mut Option<usize>,
+) -> Result<(bool, bool), Box<Failure>> {
+    let worker = &exchange.client.worker;
+    let (now, random) = (worker.recent(), worker.random());
+    let upstream = &exchange.pin.upstreams[plan.upstream];
+    let Some(index) = upstream.pick(now, random, *avoid) else {
+        let detail = format!("upstream {} has no endpoint", upstream.name);
+        return Err(Failure::last(Refusal::because(
+            Reason::NoHealthyEndpoint,
+            detail,
+        )));
+    };
+    *avoid = Some(index);
     exchange.hold(plan.upstream, index, now);
     let endpoint = &exchange.pin.upstreams[plan.upstream].endpoints[index];
     if plan.endpoints_host
         && let Some(request) = request
-        && let Ok(host) = HeaderValue::from_str(&endpoint.label)
     {
+        let host = endpoint.authority.clone();
         request.headers_mut().insert(header::HOST, host);
     }
     let worker = &exchange.client.worker;
-    let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
+    let pooled = worker
+        .pool
+        .borrow_mut()
+        .take(&endpoint.state, now, worker.index);
     exchange.connection = pooled;
-    let replayable = request.as_ref().is_some_and(|request| {
-        matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method())
-    });
-    (exchange.connection.is_some(), replayable)
+    // Whoever opens a WebSocket may have been heard, whatever the method says.
+    let replayable = exchange.opening.is_none()
+        && request.as_ref().is_some_and(|request| {
+            matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method())
+        });
+    Ok((exchange.connection.is_some(), replayable))
 }
 
+/// What came of sending a request on one connection.
 enum Outcome {
     /// The exchange holds the answer.
     Answered,
-    Failed(Refusal),
-    /// Not answered, and safe to send again: the request is back in its place.
-    Stale,
+    Failed(Box<Failure>),
+    /// Not answered, and safe to send again: the request is back in its place. The failure is for a connection that was
+    /// new.
+    Stale(Box<Failure>),
 }
 
-async fn open(exchange: &Exchange, plan: &Plan) -> Result<Connection, Refusal> {
+impl Outcome {
+    /// The end of the try; `None` if there was none.
+    fn settled(self) -> Option<Result<(), Box<Failure>>> {
+        match self {
+            Outcome::Answered => Some(Ok(())),
+            Outcome::Failed(failure) => Some(Err(failure)),
+            Outcome::Stale(_) => None,
+        }
+    }
+}
+
+async fn open(
+    exchange: &Exchange,
+    plan: &Plan<'_>,
+    due: Option<Nanos>,
+) -> Result<Connection, Box<Failure>> {
     let worker = &exchange.client.worker;
-    let (_, endpoint) = exchange.held().ok_or(Reason::InternalError)?;
+    let (_, endpoint) = exchange
+        .held()
+        .ok_or_else(|| Failure::last(Refusal::from(Reason::InternalError)))?;
     let dialling = dial(endpoint.address, plan.timeouts.connect);
-    let error = match within(exchange, plan.due, dialling).await {
+    let error = match within(exchange, due, dialling).await {
         Some(Ok(connection)) => {
             endpoint.connected();
             return Ok(connection);
         }
         Some(Err(error)) => error,
-        None => {
-            let detail = "the time for the whole request was over while connecting";
-            return Err(blame(exchange, Reason::UpstreamTimeout, detail));
-        }
+        None => return Err(late(exchange, plan, "while connecting", false)),
     };
     endpoint.connect_failed(worker.read_clock());
     let (reason, detail) = match error {
@@ -132,48 +199,40 @@ async fn open(exchange: &Exchange, plan: &Plan) -> Result<Connection, Refusal> {
             format!("connecting to {}: {error}", endpoint.label),
         ),
     };
-    Err(blame(exchange, reason, &detail))
-}
-
-/// Waits for `future` until `due`; `None` when the time is over.
-async fn within<F: Future>(
-    exchange: &Exchange,
-    due: Option<Nanos>,
-    future: F,
-) -> Option<F::Output> {
-    let deadline = &exchange.client.deadline;
-    deadline.set_at(exchange.client.worker.recent(), due);
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if deadline.fired() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+    let refusal = blame(exchange, reason, &detail);
+    Err(Failure::of(Cause::Connect, refusal, false))
 }
 
 async fn attempt(
     exchange: &mut Exchange,
     request: &mut Option<Request<RequestBody>>,
-    plan: &Plan,
-    replayable: bool,
+    plan: &Plan<'_>,
+    due: Option<Nanos>,
+    keeps: bool,
 ) -> Outcome {
     let (Some(sent), Some(connection)) = (request.take(), &mut exchange.connection) else {
-        return Outcome::Failed(Refusal::from(Reason::InternalError));
+        return Outcome::Failed(Failure::last(Refusal::from(Reason::InternalError)));
     };
-    if replayable {
+    if let Some(opening) = &mut exchange.opening {
+        opening.heir = Some(connection.heir.claim());
+    }
+    if keeps {
         connection.tap.arm();
     } else {
         connection.tap.disarm();
     }
     let sending = connection.sender.try_send_request(sent);
-    match wait_for_head(exchange, plan, sending).await {
+    match wait_for_head(exchange, plan, due, sending).await {
         Some(Ok(response)) => {
+            let status = response.status().as_u16();
             exchange.answer = Some(response);
+            if status >= 500 && plan.retry.repeats_status(status) {
+                return Outcome::Failed(Failure::answered(status));
+            }
             Outcome::Answered
         }
-        Some(Err(error)) => judge(exchange, request, error, replayable),
-        None => Outcome::Failed(late(exchange, plan)),
+        Some(Err(error)) => judge(exchange, request, error, keeps),
+        None => Outcome::Failed(late(exchange, plan, "before an answer came", true)),
     }
 }
 
@@ -183,12 +242,14 @@ fn judge(
     exchange: &mut Exchange,
     request: &mut Option<Request<RequestBody>>,
     mut error: TrySendError<Request<RequestBody>>,
-    replayable: bool,
+    keeps: bool,
 ) -> Outcome {
-    let tap = exchange.connection.take().map(|connection| connection.tap);
     if let Some(unsent) = error.take_message() {
         *request = Some(unsent);
-        return Outcome::Stale;
+        exchange.connection = None;
+        let detail = "closed a new connection before the request";
+        let refusal = blame(exchange, Reason::UpstreamReset, detail);
+        return Outcome::Stale(Failure::of(Cause::RefusedStream, refusal, false));
     }
     let error = error.into_error();
     if let Some(reason) = exchange
@@ -196,23 +257,25 @@ fn judge(
         .as_ref()
         .and_then(|u| fault_of(u.progress()))
     {
-        return Outcome::Failed(Refusal::from(reason));
+        exchange.connection = None;
+        return Outcome::Failed(Failure::last(Refusal::from(reason)));
     }
     let broken = error.is_incomplete_message() || is_io(&error) || error.is_canceled();
-    if replayable && broken {
-        *request = tap
-            .filter(|tap| !tap.answered())
-            .and_then(|tap| tap.replay());
-        if request.is_some() {
-            return Outcome::Stale;
-        }
+    if !broken && !error.is_closed() {
+        exchange.connection = None;
+        let refusal = blame(exchange, Reason::UpstreamProtocolError, &error.to_string());
+        return Outcome::Failed(Failure::last(refusal));
     }
-    let reason = if broken || error.is_closed() {
-        Reason::UpstreamReset
-    } else {
-        Reason::UpstreamProtocolError
-    };
-    Outcome::Failed(blame(exchange, reason, &error.to_string()))
+    let refusal = blame(exchange, Reason::UpstreamReset, &error.to_string());
+    let failure = Failure::of(Cause::Reset, refusal, true);
+    let untouched = exchange
+        .connection
+        .as_ref()
+        .is_some_and(|connection| !connection.tap.answered());
+    if keeps && untouched && super::again::remake(exchange, request) {
+        return Outcome::Stale(failure);
+    }
+    Outcome::Failed(failure)
 }
 
 /// What a broken upload means for the answer.
@@ -231,150 +294,19 @@ fn is_io(error: &hyper::Error) -> bool {
 }
 
 #[cold]
-fn late(exchange: &mut Exchange, plan: &Plan) -> Refusal {
-    exchange.connection = None;
+fn late(exchange: &Exchange, plan: &Plan<'_>, stage: &str, sent: bool) -> Box<Failure> {
     let now = exchange.client.worker.recent();
-    let detail = if plan.due.is_some_and(|due| due <= now) {
-        "the time for the whole request was over"
-    } else {
-        "no answer came in time"
-    };
-    blame(exchange, Reason::UpstreamTimeout, detail)
+    if plan.due.is_some_and(|due| due <= now) {
+        let detail = format!("the time for the whole request was over {stage}");
+        return Failure::last(blame(exchange, Reason::UpstreamTimeout, &detail));
+    }
+    let detail = format!("the time for one try was over {stage}");
+    let refusal = blame(exchange, Reason::UpstreamTimeout, &detail);
+    Failure::of(Cause::Timeout, refusal, sent)
 }
 
 #[cold]
-fn blame(exchange: &Exchange, reason: Reason, detail: &str) -> Refusal {
+pub(super) fn blame(exchange: &Exchange, reason: Reason, detail: &str) -> Refusal {
     let name = exchange.held().map_or("", |(upstream, _)| &upstream.name);
     Refusal::because(reason, format!("upstream {name}: {detail}"))
-}
-
-/// Waits for the answer's head; `None` when `timeouts.response`, `timeouts.body` or `timeouts.request` is over.
-///
-/// While the request's body is still on its way only the looser `body` deadline holds. It is found out late whether the
-/// upload has ended: so the nearer of the two is set, and looked at again when it falls.
-async fn wait_for_head<F: Future>(
-    exchange: &Exchange,
-    plan: &Plan,
-    sending: F,
-) -> Option<F::Output> {
-    let (worker, deadline) = (&exchange.client.worker, &exchange.client.deadline);
-    let sent = worker.recent();
-    let nearer = plan
-        .timeouts
-        .response
-        .into_iter()
-        .chain(exchange.upload.as_ref().and(plan.timeouts.body))
-        .min();
-    deadline.set_at(
-        sent,
-        nearer
-            .map(|t| sent.plus(t))
-            .into_iter()
-            .chain(plan.due)
-            .min(),
-    );
-    let mut sending = pin!(sending);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = sending.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        if !deadline.fired() {
-            return Poll::Pending;
-        }
-        let now = worker.read_clock();
-        let due = head_due(exchange, plan, sent)
-            .into_iter()
-            .chain(plan.due)
-            .min();
-        if due.is_some_and(|due| due <= now) {
-            return Poll::Ready(None);
-        }
-        let look = nearer.map(|t| now.plus(t));
-        deadline.set_at(now, look.into_iter().chain(due).min());
-        Poll::Pending
-    })
-    .await
-}
-
-fn head_due(exchange: &Exchange, plan: &Plan, sent: Nanos) -> Option<Nanos> {
-    match &exchange.upload {
-        Some(upload) if upload.progress() == Progress::Streaming => {
-            plan.timeouts.body.map(|t| upload.moved_at().plus(t))
-        }
-        Some(upload) => plan.timeouts.response.map(|t| upload.moved_at().plus(t)),
-        None => plan.timeouts.response.map(|t| sent.plus(t)),
-    }
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
-}
-
-/// Checks the head of the answer and cleans it; what lies is a clean 502.
-fn accept(exchange: &mut Exchange) -> Result<(), Refusal> {
-    let status = exchange
-        .answer
-        .as_ref()
-        .map(Response::status)
-        .ok_or(Reason::InternalError)?;
-    exchange.answered(status);
-    let Some(response) = &mut exchange.answer else {
-        return Err(Refusal::from(Reason::InternalError));
-    };
-    *response.version_mut() = Version::HTTP_11;
-    check_answer(response).map_err(|detail| blame(exchange, Reason::UpstreamProtocolError, detail))
-}
-
-fn check_answer(response: &mut Response<Incoming>) -> Result<(), &'static str> {
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("101 to a request that asked for no upgrade");
-    }
-    if status.as_u16() >= 600 {
-        return Err("a status code beyond 599");
-    }
-    let found = fields::scan_answer(response.headers());
-    if found.transfer_encoding() && fields::transfer_coding(response.headers()) != Coding::Chunked {
-        return Err("a transfer coding other than one chunked");
-    }
-    if found.odd_length() && !found.transfer_encoding() {
-        settle_length(response)?;
-    }
-    fields::strip_response(response.headers_mut(), found);
-    Ok(())
-}
-
-/// One line with one number: `5, 5` and doubled lines mean the same, but not to every reader.
-#[cold]
-fn settle_length(response: &mut Response<Incoming>) -> Result<(), &'static str> {
-    let mut numbers = response
-        .headers()
-        .get_all(header::CONTENT_LENGTH)
-        .iter()
-        .flat_map(|v| fields::list(v.as_bytes()))
-        .map(|n| {
-            std::str::from_utf8(n)
-                .ok()
-                .and_then(|n| n.parse::<u64>().ok())
-        });
-    let length = numbers
-        .next()
-        .flatten()
-        .ok_or("a Content-Length that is no number")?;
-    let differing = numbers.any(|n| n != Some(length));
-    drop(numbers);
-    if differing {
-        return Err("differing Content-Lengths");
-    }
-    let exact = response.body().size_hint().exact();
-    if exact.is_some_and(|exact| exact != length && exact != 0) {
-        return Err("a Content-Length that differs from its body");
-    }
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(())
 }

@@ -13,6 +13,7 @@ use http::{Method, Version};
 use crate::error::Reason;
 use crate::http::fields::{self, Coding, Found};
 use crate::http::reply::Refusal;
+use crate::http::upgrade::{self, Handshake};
 use crate::http::{host, target};
 
 /// What the checks found out.
@@ -25,8 +26,8 @@ pub struct Head {
     pub name: usize,
     /// Does the client wait for a 100 before it sends its body?
     pub expects_continue: bool,
-    /// Does it ask for a WebSocket?
-    pub websocket: bool,
+    /// The handshake, where it asks for a WebSocket.
+    pub handshake: Option<Box<Handshake>>,
 }
 
 impl Head {
@@ -62,13 +63,17 @@ pub fn check(parts: &mut Parts, seen: fields::Request, uri_bytes: usize) -> Resu
     };
     normalise_path(parts)?;
     let expects_continue = found.expect() && check_expect(parts)?;
-    let websocket = found.upgrade() && check_upgrade(parts)?;
+    let handshake = if found.upgrade() {
+        upgrade::check(parts)?
+    } else {
+        None
+    };
     Ok(Head {
         found,
         host,
         name,
         expects_continue,
-        websocket,
+        handshake,
     })
 }
 
@@ -208,28 +213,4 @@ fn check_expect(parts: &Parts) -> Result<bool, Refusal> {
         }
         _ => Err(Refusal::from(Reason::ExpectationFailed)),
     }
-}
-
-/// An upgrade counts where `Connection` names it, in HTTP/1.1 (RFC 9110, section 7.8); only WebSocket is known here.
-fn check_upgrade(parts: &Parts) -> Result<bool, Refusal> {
-    if parts.version != Version::HTTP_11 {
-        return Ok(false);
-    }
-    let headers = &parts.headers;
-    let lists = |name| {
-        headers
-            .get_all(name)
-            .iter()
-            .flat_map(|v: &HeaderValue| fields::list(v.as_bytes()))
-    };
-    if !lists(header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade")) {
-        return Ok(false);
-    }
-    if lists(header::UPGRADE).any(|token| !token.eq_ignore_ascii_case(b"websocket")) {
-        return Err(Refusal::because(
-            Reason::UpgradeRefused,
-            "no upgrade but websocket is allowed",
-        ));
-    }
-    Ok(true)
 }

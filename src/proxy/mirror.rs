@@ -20,7 +20,7 @@ use crate::http::upload::RequestBody;
 use crate::snapshot::Forward;
 use crate::snapshot::shared::Pin as Pinned;
 use crate::upstream::connect::{Connection, dial};
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::EndpointState;
 
 /// Copies that one worker has under way; beyond it requests are not mirrored.
 const MOST: usize = 256;
@@ -103,7 +103,8 @@ impl Copy {
         let now = worker.read_clock();
         let endpoint = upstream
             .endpoints
-            .get(upstream.pick(now, worker.random()))?;
+            .get(upstream.pick(now, worker.random(), None)?)?;
+        let (host, endpoint) = (endpoint.authority.clone(), &*endpoint.state);
         let _busy = Busy::enter(endpoint, worker);
         let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
         let mut connection: Connection = match pooled {
@@ -113,9 +114,7 @@ impl Copy {
                 .ok()?,
         };
         connection.tap.disarm();
-        let sending = connection
-            .sender
-            .try_send_request(self.into_request(&endpoint.label));
+        let sending = connection.sender.try_send_request(self.into_request(&host));
         let response = sending.await.ok()?;
         endpoint
             .stats
@@ -130,11 +129,9 @@ impl Copy {
         Some(())
     }
 
-    fn into_request(mut self, label: &str) -> Request<RequestBody> {
-        if self.endpoints_host
-            && let Ok(host) = HeaderValue::from_str(label)
-        {
-            self.headers.insert(header::HOST, host);
+    fn into_request(mut self, host: &HeaderValue) -> Request<RequestBody> {
+        if self.endpoints_host {
+            self.headers.insert(header::HOST, host.clone());
         }
         let mut request = Request::new(self.body);
         *request.method_mut() = self.method;
@@ -145,10 +142,10 @@ impl Copy {
 }
 
 /// The copy's connection, as the gauge counts it.
-struct Busy<'a>(&'a Endpoint, &'a Worker);
+struct Busy<'a>(&'a EndpointState, &'a Worker);
 
 impl<'a> Busy<'a> {
-    fn enter(endpoint: &'a Endpoint, worker: &'a Worker) -> Busy<'a> {
+    fn enter(endpoint: &'a EndpointState, worker: &'a Worker) -> Busy<'a> {
         endpoint.stats.busy.add(worker.index, 1);
         Busy(endpoint, worker)
     }

@@ -1,5 +1,7 @@
 //! The life of a request: [`handle`] tells it from top to bottom.
 
+mod again;
+mod answer;
 pub mod body;
 pub mod client;
 mod drain_rest;
@@ -8,6 +10,9 @@ pub mod forward;
 pub mod head;
 mod mirror;
 mod note;
+pub mod retry;
+pub mod tunnel;
+mod wait;
 pub mod worker;
 
 use std::convert::Infallible;
@@ -30,15 +35,19 @@ use crate::filter::redirect::Asked;
 use crate::filter::rewrite::Host;
 use crate::http::fields::{self, X_REQUEST_ID};
 use crate::http::forwarded::{self, Hop};
+use crate::http::origin;
 use crate::http::reply::{self, Refusal};
+use crate::http::upgrade;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::route::{self, Found as Routed};
-use crate::snapshot::{Action, Forward, Target};
+use crate::snapshot::{Action, Forward, Route, Target};
+use crate::upstream::connect::Socket;
 use body::{Body, Relay};
 use client::Client;
 use exchange::{Deadlines, Exchange};
 use forward::Plan;
 use head::Head;
+use tunnel::{Limits, Opening, Tunnel};
 
 /// By the version in which the request was received (RFC 9110, section 7.6.3).
 const VIA_HTTP_11: HeaderValue = HeaderValue::from_static("1.1 tidegate");
@@ -110,7 +119,7 @@ async fn serve(
         body: timeouts.body,
         due,
     };
-    if !forward.mirrors.is_empty() {
+    if !forward.mirrors.is_empty() && exchange.opening.is_none() {
         mirror::send_copies(exchange, forward, parts, &body, endpoints_host);
     }
     let mut request = Some(assemble(parts, body));
@@ -119,6 +128,7 @@ async fn serve(
         timeouts,
         due,
         endpoints_host,
+        retry: &forward.retry,
     };
     forward::forward(exchange, &mut request, &plan).await?;
     Ok(None)
@@ -171,18 +181,50 @@ fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), R
     let head = checked?;
     exchange.saw_host(head.host.as_ref());
     if exchange.client.worker.drain.phase() >= Phase::Closing {
-        let wait = HeaderValue::from_static("1");
-        return Err(Refusal::from(Reason::Draining).with(header::RETRY_AFTER, wait));
+        return Err(draining());
     }
     let target = find_route(exchange, parts, &head)?;
     exchange.follow(target.route);
-    if head.websocket {
-        return Err(Refusal::because(
-            Reason::NotImplemented,
-            "WebSocket tunnels are not available in this version",
-        ));
+    if head.handshake.is_some() {
+        let route = &exchange.pin.routes[target.route as usize];
+        admit_websocket(exchange, parts, &head, route)?;
     }
     Ok((head, target))
+}
+
+/// What is asked of a handshake beside all that is asked of a request.
+#[cold]
+fn admit_websocket(
+    exchange: &Exchange,
+    parts: &Parts,
+    head: &Head,
+    route: &Route,
+) -> Result<(), Refusal> {
+    // Who opens a socket now would lose it in a moment.
+    if exchange.client.worker.drain.phase() >= Phase::Announced {
+        return Err(draining());
+    }
+    let Some(websocket) = &route.websocket else {
+        return Err(Refusal::because(
+            Reason::UpgradeRefused,
+            format!("route {} takes no WebSocket", route.name),
+        ));
+    };
+    let mut origins = parts.headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else {
+        return Ok(());
+    };
+    if origins.next().is_some() || !origin::allows(&websocket.origins, origin, head.host.as_ref()) {
+        return Err(Refusal::because(
+            Reason::OriginDenied,
+            format!("route {} takes no WebSocket from this Origin", route.name),
+        ));
+    }
+    Ok(())
+}
+
+fn draining() -> Refusal {
+    Refusal::from(Reason::Draining).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
@@ -292,6 +334,10 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: Head) -> Result<(),
         let chunked = HeaderValue::from_static("chunked");
         parts.headers.insert(header::TRANSFER_ENCODING, chunked);
     }
+    if let Some(handshake) = head.handshake {
+        upgrade::say_again(&mut parts.headers);
+        exchange.opening = Some(Opening::new(*handshake));
+    }
     let host = match head.host {
         Some(host) => host,
         None => host_for_old_client(exchange, parts)?,
@@ -357,7 +403,10 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     };
     let (mut head, incoming) = response.into_parts();
     change_answer(&exchange, &mut head.headers);
-    if must_close(&exchange) {
+    let socket = exchange.opening.take().and_then(|opening| opening.socket);
+    if let Some(socket) = socket {
+        open_tunnel(&mut exchange, socket);
+    } else if must_close(&exchange) {
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -369,6 +418,22 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
         return Response::from_parts(head, Body::Own(Bytes::new()));
     }
     Response::from_parts(head, Body::Relay(relay))
+}
+
+/// Leaves at the connection what it becomes when the 101 has left.
+#[cold]
+fn open_tunnel(exchange: &mut Exchange, upstream: Socket) {
+    let limits = Limits {
+        idle: exchange
+            .route()
+            .and_then(|route| route.websocket.as_ref())
+            .and_then(|websocket| websocket.idle),
+        write: exchange.listener().timeouts.write,
+    };
+    if let Some(session) = exchange.hand_over() {
+        let tunnel = Tunnel::new(upstream, limits, session);
+        exchange.client.tunnel.replace(Some(Box::new(tunnel)));
+    }
 }
 
 fn change_answer(exchange: &Exchange, headers: &mut HeaderMap) {

@@ -33,7 +33,7 @@ impl Exchange {
                 let upstream = &self.pin.upstreams[u as usize];
                 (
                     Some(upstream.name.as_str()),
-                    Some(upstream.endpoints[e as usize].label.as_str()),
+                    Some(upstream.endpoints[e as usize].state.label.as_str()),
                 )
             }
             None => (None, None),

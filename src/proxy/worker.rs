@@ -1,6 +1,6 @@
 //! What one worker thread owns. `!Send`: the compiler proves that workers share nothing but what an `Arc` shows.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,8 +11,11 @@ use crate::snapshot::shared::View;
 use crate::telemetry::access_log::Buffer;
 use crate::time::{self, Nanos};
 use crate::timer::Timers;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::EndpointState;
 use crate::upstream::pool::Pool;
+
+/// Bytes that a tunnel moves at once: more would not make the copy cheaper.
+const SCRATCH: usize = 64 * 1024;
 
 /// One worker.
 pub struct Worker {
@@ -34,6 +37,7 @@ pub struct Worker {
     pub gateway: Arc<GatewayStats>,
     /// Client connections that it serves.
     pub connections: Cell<usize>,
+    scratch: RefCell<Vec<u8>>,
     now: Cell<Nanos>,
     random: Cell<u64>,
 }
@@ -58,6 +62,7 @@ impl Worker {
             drain,
             gateway,
             connections: Cell::new(0),
+            scratch: RefCell::default(),
             now: Cell::new(time::now()),
             random: Cell::new(
                 0x2545_f491_4f6c_dd1d ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -88,13 +93,20 @@ impl Worker {
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// A buffer through which bytes are carried from socket to socket; never kept over an await.
+    pub fn scratch(&self) -> RefMut<'_, Vec<u8>> {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.resize(SCRATCH, 0);
+        scratch
+    }
+
     /// Drops idle upstream connections that are closed, outlived, or whose endpoint is gone.
     pub fn sweep(&self) {
         let pin = self.view.pin();
-        let endpoints: Vec<&Endpoint> = pin
+        let endpoints: Vec<&EndpointState> = pin
             .upstreams
             .iter()
-            .flat_map(|u| u.endpoints.iter().map(|e| &**e))
+            .flat_map(|u| u.endpoints.iter().map(|e| &*e.state))
             .collect();
         self.pool
             .borrow_mut()

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use http::header::{GetAll, HeaderMap, HeaderName, HeaderValue};
 
 use super::whole::Whole;
-use super::{Pattern, ValueMatch, query};
+use super::{Pattern, ValueMatch};
+use crate::http::query;
 
 /// The conditions of one rule.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ mod conditions;
 mod host;
 mod method;
 mod path;
-mod query;
 mod regexes;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ use crate::error::Reason;
 use crate::http::guard::{BODY_UNREAD, BUSY, Guard, HEAD_BEGUN, WRITE_BLOCKED};
 use crate::proxy;
 use crate::proxy::client::Client;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::worker::Worker;
 use crate::snapshot::ListenerTimeouts;
 use crate::time::Nanos;
@@ -65,6 +66,9 @@ pub(super) async fn serve(
         match line.talk(stream, std::mem::take(&mut rewound)).await {
             Turn::Parked(socket, read) => (stream, rewound) = (socket, read),
             Turn::Over => return,
+            Turn::Tunnel(socket, read, tunnel) => {
+                return Box::pin(tunnel.run(socket, read, &line.deadline)).await;
+            }
             Turn::Refused(socket, reason, detail) => {
                 return Box::pin(farewell::refuse(&line.client, socket, reason, detail)).await;
             }
@@ -85,6 +89,8 @@ struct Line {
 enum Turn {
     /// Silent for a while; bytes that hyper had read already come first when it speaks again.
     Parked(TcpStream, Bytes),
+    /// Answered with 101: no HTTP any more. Bytes that hyper had read already belong to what comes.
+    Tunnel(TcpStream, Bytes, Box<Tunnel>),
     /// Closed, or to be closed without a word.
     Over,
     /// A head that cannot be answered by an exchange.
@@ -179,7 +185,7 @@ impl Line {
         let parts = talk.into_parts();
         let stream = parts.io.into_inner().into_inner();
         match end {
-            Ok(result) => self.after(stream, &parts.read_buf, result),
+            Ok(result) => self.after(stream, parts.read_buf, result),
             Err(cut) => Self::cut(stream, parts.read_buf, &cut),
         }
     }
@@ -256,17 +262,18 @@ impl Line {
     }
 
     /// hyper has ended.
-    fn after(&self, stream: TcpStream, unread: &[u8], result: hyper::Result<()>) -> Turn {
-        match result {
-            Err(error) if error.is_parse() && !self.client.wire.has(BUSY) => {
+    fn after(&self, stream: TcpStream, unread: Bytes, result: hyper::Result<()>) -> Turn {
+        // Dropped with a broken connection, it counts as closed by the client.
+        match (result, self.client.tunnel.take()) {
+            (Ok(()), Some(tunnel)) => Turn::Tunnel(stream, unread, tunnel),
+            (Err(error), _) if error.is_parse() && !self.client.wire.has(BUSY) => {
                 let (reason, detail) = refusal_of(&error);
                 Turn::Refused(stream, reason, detail)
             }
-            Err(_) => Turn::Over,
-            Ok(()) if self.client.wire.has(BODY_UNREAD) || !unread.is_empty() => {
+            (Ok(()), None) if self.client.wire.has(BODY_UNREAD) || !unread.is_empty() => {
                 Turn::Lingering(stream)
             }
-            Ok(()) => Turn::Over,
+            _ => Turn::Over,
         }
     }
 

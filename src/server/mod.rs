@@ -194,8 +194,9 @@ async fn shut_down(
     });
     let phases = async {
         tokio::time::sleep(policy.delay).await;
-        drain.enter(Phase::Closing);
-        tokio::time::sleep(policy.deadline.saturating_sub(policy.delay)).await;
+        let left = policy.deadline.saturating_sub(policy.delay);
+        drain.close(time::now().plus(left));
+        tokio::time::sleep(left).await;
         tracing::warn!("the drain's deadline has passed: what is left is cut");
         drain.enter(Phase::Cut);
         std::future::pending::<()>().await;

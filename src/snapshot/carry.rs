@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::metrics::{ListenerStats, RouteStats, UpstreamStats};
+use crate::metrics::{ListenerStats, RouteStats};
 use crate::time::Nanos;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::UpstreamState;
+use crate::upstream::endpoint::EndpointState;
 
 /// How long the state of a name that is gone is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -21,9 +22,9 @@ pub struct Carry {
     /// By route name.
     pub routes: Kept<String, RouteStats>,
     /// By upstream name.
-    pub upstreams: Kept<String, UpstreamStats>,
+    pub upstreams: Kept<String, UpstreamState>,
     /// By upstream name and address.
-    pub endpoints: Kept<(String, SocketAddr), Endpoint>,
+    pub endpoints: Kept<(String, SocketAddr), EndpointState>,
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
     next_uid: u64,
@@ -109,7 +110,7 @@ impl Carry {
             taken: endpoints
                 .0
                 .values()
-                .map(|e: &Entry<Endpoint>| e.state.slot)
+                .map(|e: &Entry<EndpointState>| e.state.slot)
                 .collect(),
             free_from: 0,
             routes: Kept::succeed(previous.map(|p| &p.routes), now),
@@ -126,10 +127,10 @@ impl Carry {
             .claim(name.to_owned(), || RouteStats::new(workers))
     }
 
-    /// The counters of an upstream.
-    pub fn upstream(&mut self, name: &str, workers: usize) -> Arc<UpstreamStats> {
+    /// The state of an upstream.
+    pub fn upstream(&mut self, name: &str, workers: usize) -> Arc<UpstreamState> {
         self.upstreams
-            .claim(name.to_owned(), || UpstreamStats::new(workers))
+            .claim(name.to_owned(), || UpstreamState::new(workers))
     }
 
     /// The state of a listener; a new one gets the next number.
@@ -147,7 +148,7 @@ impl Carry {
         upstream: &str,
         address: SocketAddr,
         workers: usize,
-    ) -> Arc<Endpoint> {
+    ) -> Arc<EndpointState> {
         let (taken, free_from, next_uid) =
             (&mut self.taken, &mut self.free_from, &mut self.next_uid);
         self.endpoints.claim((upstream.to_owned(), address), || {
@@ -155,7 +156,7 @@ impl Carry {
                 *free_from += 1;
             }
             *next_uid += 1;
-            Endpoint::new(address, *free_from, *next_uid, workers)
+            EndpointState::new(address, *free_from, *next_uid, workers)
         })
     }
 }

@@ -15,7 +15,9 @@ use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
 use crate::upstream::balance::Balancer;
-use crate::upstream::{PoolPolicy, Timeouts, Upstream};
+use crate::upstream::budget::BudgetPolicy;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
 const MIN_IDLE: usize = 4;
@@ -106,11 +108,19 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
         endpoints: u
             .endpoints
             .iter()
-            .map(|address| carry.endpoint(&u.name, *address, workers))
+            .filter_map(|e| {
+                Some(Endpoint {
+                    state: carry.endpoint(&u.name, e.address()?, workers),
+                    weight: e.weight,
+                    // What was read as an endpoint is always a valid field value.
+                    authority: HeaderValue::from_str(&e.authority)
+                        .unwrap_or_else(|_| HeaderValue::from_static("")),
+                })
+            })
             .collect(),
         balancer: match u.balance {
-            config::Balance::RoundRobin => Balancer::round_robin(),
-            config::Balance::LeastRequests => Balancer::LeastRequests,
+            config::Balance::RoundRobin => Balancer::RoundRobin,
+            _ => Balancer::LeastRequests,
         },
         timeouts: Timeouts {
             connect: u.timeouts.connect,
@@ -122,7 +132,11 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
             idle: u.timeouts.idle,
             max_age: u.pool.max_age,
         },
-        stats: carry.upstream(&u.name, workers),
+        budget: u.retry_budget.as_ref().map(|budget| BudgetPolicy {
+            per_million: budget.per_million,
+            min_per_second: budget.min_per_second,
+        }),
+        state: carry.upstream(&u.name, workers),
     }
 }
 
@@ -144,6 +158,10 @@ fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: 
         action,
         max_body: r.max_body,
         request_timeout: r.timeouts.request,
+        websocket: r.websocket.as_ref().map(|w| super::WebSocket {
+            origins: w.origins.clone(),
+            idle: w.idle_timeout,
+        }),
         response_fields: changes(&r.response_headers),
         stats: carry.route(&r.name, workers),
     }
@@ -167,6 +185,7 @@ fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Upstream]) 
                 .map(|(_, weight)| *weight)
                 .collect::<Vec<_>>(),
         ),
+        retry: retry(&r.retry),
         rewrite: rewrite(&r.rewrite),
         request_fields: changes(&r.request_headers),
         mirrors: r
@@ -174,6 +193,23 @@ fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Upstream]) 
             .iter()
             .map(|m| (m.upstream, m.per_million))
             .collect(),
+    }
+}
+
+fn retry(r: &config::Retry) -> retry::Policy {
+    let cause = |on: &config::RetryOn| match on {
+        config::RetryOn::Connect => retry::Cause::Connect,
+        config::RetryOn::RefusedStream => retry::Cause::RefusedStream,
+        config::RetryOn::Reset => retry::Cause::Reset,
+        config::RetryOn::Timeout => retry::Cause::Timeout,
+        config::RetryOn::Status(status) => retry::Cause::Status(*status),
+    };
+    retry::Policy {
+        attempts: r.attempts,
+        causes: r.on.iter().map(cause).collect(),
+        per_try_timeout: r.per_try_timeout,
+        base: r.backoff.base,
+        max: r.backoff.max,
     }
 }
 

@@ -17,10 +17,11 @@ use crate::filter::fields::FieldChanges;
 use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
+use crate::http::origin::Allowed;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
 use crate::telemetry::access_log::Shape;
-use crate::upstream::{Timeouts, Upstream};
+use crate::upstream::{Timeouts, Upstream, retry};
 use carry::Carry;
 
 /// One generation of the configuration.
@@ -64,10 +65,20 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Total time, head to last byte; `None` = off.
     pub request_timeout: Option<Duration>,
+    /// How WebSockets are treated; `None` = refused.
+    pub websocket: Option<WebSocket>,
     /// Changes to the fields of answers, but for those that tell of a failure.
     pub response_fields: Option<FieldChanges>,
     /// Counters, found by name.
     pub stats: Arc<RouteStats>,
+}
+
+/// How a route treats WebSockets.
+pub struct WebSocket {
+    /// Pages that may connect.
+    pub origins: Vec<Allowed>,
+    /// No byte either way; `None` = off.
+    pub idle: Option<Duration>,
 }
 
 /// What a route does.
@@ -86,6 +97,8 @@ pub struct Forward {
     pub branches: Vec<(usize, Timeouts)>,
     /// Chooses between them; `None` where there is one.
     pub split: Option<Split>,
+    /// What is tried again.
+    pub retry: retry::Policy,
     /// Path and host as the upstream sees them.
     pub rewrite: Option<Rewrite>,
     /// Changes to the fields of requests.

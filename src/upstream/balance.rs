@@ -1,6 +1,5 @@
 //! Which endpoint takes the next attempt. Pure: the random number and `now` are arguments.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::endpoint::Endpoint;
@@ -9,23 +8,23 @@ use crate::time::Nanos;
 /// A balancer. The set is closed, so it is an enum.
 pub enum Balancer {
     /// One after the other, over all workers together.
-    RoundRobin(AtomicUsize),
+    RoundRobin,
     /// The one with fewer attempts under way, of two drawn at random (the power of two choices).
     LeastRequests,
 }
 
 impl Balancer {
-    /// One after the other.
+    /// The index of the endpoint to use; `endpoints` holds at least two, and `turn` is theirs.
     #[must_use]
-    pub fn round_robin() -> Balancer {
-        Balancer::RoundRobin(AtomicUsize::new(0))
-    }
-
-    /// The index of the endpoint to use; `endpoints` holds at least two.
-    #[must_use]
-    pub fn pick(&self, endpoints: &[Arc<Endpoint>], now: Nanos, random: u64) -> usize {
+    pub fn pick(
+        &self,
+        endpoints: &[Endpoint],
+        turn: &AtomicUsize,
+        now: Nanos,
+        random: u64,
+    ) -> usize {
         match self {
-            Balancer::RoundRobin(turn) => next_in_turn(turn, endpoints, now),
+            Balancer::RoundRobin => next_in_turn(turn, endpoints, now),
             Balancer::LeastRequests => better_of_two(endpoints, now, random),
         }
     }
@@ -38,22 +37,25 @@ impl Balancer {
 }
 
 /// One turn each; an endpoint that could just not be connected to is passed over, if there is another.
-fn next_in_turn(turn: &AtomicUsize, endpoints: &[Arc<Endpoint>], now: Nanos) -> usize {
+fn next_in_turn(turn: &AtomicUsize, endpoints: &[Endpoint], now: Nanos) -> usize {
     let n = endpoints.len();
     let first = turn.fetch_add(1, Relaxed) % n;
     (0..n)
         .map(|step| (first + step) % n)
-        .find(|i| !endpoints[*i].is_shunned(now))
+        .find(|i| !endpoints[*i].state.is_shunned(now))
         .unwrap_or(first)
 }
 
-fn better_of_two(endpoints: &[Arc<Endpoint>], now: Nanos, random: u64) -> usize {
+fn better_of_two(endpoints: &[Endpoint], now: Nanos, random: u64) -> usize {
     let n = endpoints.len() as u64;
     let first = (((random >> 32) * n) >> 32) as usize;
     // Drawn from the others, so that two endpoints are always compared.
     let offset = 1 + (((random & 0xffff_ffff) * (n - 1)) >> 32) as usize;
     let second = (first + offset) % endpoints.len();
-    let load = |i: usize| (endpoints[i].is_shunned(now), endpoints[i].in_flight());
+    let load = |i: usize| {
+        let state = &endpoints[i].state;
+        (state.is_shunned(now), state.in_flight())
+    };
     match load(first).cmp(&load(second)) {
         std::cmp::Ordering::Greater => second,
         std::cmp::Ordering::Less | std::cmp::Ordering::Equal => first,

@@ -1,15 +1,19 @@
-//! Dialling an endpoint: TCP and the HTTP/1 connection over it, under one deadline.
+//! Dialling an endpoint: TCP and the HTTP/1 connection over it, under one deadline; and taking the bare socket back.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::doorbell::Doorbell;
@@ -28,8 +32,36 @@ pub struct Connection {
     pub tap: Rc<Tap>,
     /// What wakes its task.
     pub bell: Arc<Doorbell>,
+    /// Who gets the socket when hyper has done with it.
+    pub heir: Rc<Heir>,
     /// When it was dialled.
     pub born: Nanos,
+}
+
+/// A bare socket, and what was read from it too early.
+pub struct Socket {
+    /// Whatever carries the bytes.
+    pub stream: Box<dyn Stream>,
+    /// Read already, and still to be taken.
+    pub early: Bytes,
+}
+
+/// Anything that bytes can be read from and written to.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// Who gets the socket of a connection when hyper has done with it: nobody, but for an upgrade.
+#[derive(Default)]
+pub struct Heir(RefCell<Option<oneshot::Sender<Socket>>>);
+
+impl Heir {
+    /// Asks for the socket; it comes when the connection's task has ended.
+    pub fn claim(&self) -> oneshot::Receiver<Socket> {
+        let (give, receive) = oneshot::channel();
+        *self.0.borrow_mut() = Some(give);
+        receive
+    }
 }
 
 /// Why there is no connection.
@@ -74,18 +106,32 @@ where
 {
     let tap = Rc::new(Tap::default());
     let io = TokioIo::new(TappedStream::new(stream, tap.clone()));
-    let (sender, connection) = http1::Builder::new()
+    let (sender, mut connection) = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .handshake(io)
         .await
         .map_err(io::Error::other)?;
-    // It ends when the sender is dropped or the endpoint closes; its errors reach whoever waits for an answer.
-    let bell = Arc::new(Doorbell::default());
-    spawn_local(bell.clone().attend(connection));
+    let (bell, heir) = (Arc::new(Doorbell::default()), Rc::new(Heir::default()));
+    let (ringing, inherits) = (bell.clone(), heir.clone());
+    spawn_local(async move {
+        // It ends when the sender is dropped, the endpoint closes, or the connection becomes something else than HTTP;
+        // its errors reach whoever waits for an answer.
+        ringing.attend(Pin::new(&mut connection)).await;
+        if let Some(give) = inherits.0.take() {
+            let parts = connection.into_parts();
+            let stream = Box::new(parts.io.into_inner().into_inner());
+            // Who asked for it may have left.
+            drop(give.send(Socket {
+                stream,
+                early: parts.read_buf,
+            }));
+        }
+    });
     Ok(Connection {
         sender,
         tap,
         bell,
+        heir,
         born: time::now(),
     })
 }

@@ -1,8 +1,11 @@
-//! One address of an upstream, and what all workers know of it.
+//! One address of an upstream: what the file says of it, and what all workers know of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use http::HeaderValue;
 
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
@@ -10,8 +13,18 @@ use crate::time::Nanos;
 /// How long an endpoint whose last connect failed loses every comparison.
 const SHUNNED_FOR: Duration = Duration::from_secs(1);
 
-/// An endpoint's state. Found again by upstream name and address when the file changes.
+/// An endpoint as one snapshot sees it.
 pub struct Endpoint {
+    /// What outlives the snapshot.
+    pub state: Arc<EndpointState>,
+    /// Its share beside the others; 0 = none.
+    pub weight: u32,
+    /// Host and port as the file has them: the `Host` of `rewrite.host: upstream`.
+    pub authority: HeaderValue,
+}
+
+/// An endpoint's state. Found again by upstream name and address when the file changes.
+pub struct EndpointState {
     /// Where to connect to.
     pub address: SocketAddr,
     /// The address as metrics and logs write it.
@@ -26,11 +39,11 @@ pub struct Endpoint {
     shunned_until: AtomicU64,
 }
 
-impl Endpoint {
+impl EndpointState {
     /// A new endpoint without history, for a gateway of `workers` workers.
     #[must_use]
-    pub fn new(address: SocketAddr, slot: usize, uid: u64, workers: usize) -> Endpoint {
-        Endpoint {
+    pub fn new(address: SocketAddr, slot: usize, uid: u64, workers: usize) -> EndpointState {
+        EndpointState {
             address,
             label: address.to_string(),
             slot,

@@ -1,19 +1,23 @@
 //! Upstreams: named groups of endpoints, how one is chosen, and the connections that one worker keeps to them.
 
 pub mod balance;
+pub mod budget;
 pub mod connect;
 pub mod doorbell;
 pub mod endpoint;
 pub mod names;
 pub mod pool;
+pub mod retry;
 pub mod tap;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::metrics::UpstreamStats;
 use crate::time::Nanos;
 use balance::Balancer;
+use budget::{Budget, BudgetPolicy};
 use endpoint::Endpoint;
 
 /// A named group of endpoints with its policy. Part of a snapshot; its state lives behind the `Arc`s.
@@ -21,15 +25,39 @@ pub struct Upstream {
     /// The name in the file, in metrics and in logs.
     pub name: String,
     /// Never empty.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    pub endpoints: Vec<Endpoint>,
     /// How one of them is chosen.
     pub balancer: Balancer,
     /// Deadlines of attempts.
     pub timeouts: Timeouts,
     /// Bounds of idle connections.
     pub pool: PoolPolicy,
-    /// Counters, found by name.
-    pub stats: Arc<UpstreamStats>,
+    /// How many requests may be tried again; `None` = any number.
+    pub budget: Option<BudgetPolicy>,
+    /// What outlives the snapshot.
+    pub state: Arc<UpstreamState>,
+}
+
+/// An upstream's state. Found again by its name when the file changes.
+pub struct UpstreamState {
+    /// Counters.
+    pub stats: UpstreamStats,
+    /// Whose turn it is, for balancers that go round.
+    pub turn: AtomicUsize,
+    /// Retries taken.
+    pub budget: Budget,
+}
+
+impl UpstreamState {
+    /// A new upstream without history, for a gateway of `workers` workers.
+    #[must_use]
+    pub fn new(workers: usize) -> UpstreamState {
+        UpstreamState {
+            stats: UpstreamStats::new(workers),
+            turn: AtomicUsize::new(0),
+            budget: Budget::new(),
+        }
+    }
 }
 
 /// Deadlines of an attempt; `None` = off.
@@ -55,14 +83,17 @@ pub struct PoolPolicy {
 }
 
 impl Upstream {
-    /// Chooses an endpoint for one attempt, by its index; `random` decides between equals.
+    /// Chooses an endpoint for one attempt, by its index, and not `avoid` while there is another; `random` decides
+    /// between equals. `None` when there is none.
     #[must_use]
-    pub fn pick(&self, now: Nanos, random: u64) -> usize {
-        if self.endpoints.len() == 1 {
-            0
+    pub fn pick(&self, now: Nanos, random: u64, avoid: Option<usize>) -> Option<usize> {
+        let _ = avoid;
+        Some(if self.endpoints.len() < 2 {
+            return (!self.endpoints.is_empty()).then_some(0);
         } else {
-            self.balancer.pick(&self.endpoints, now, random)
-        }
+            self.balancer
+                .pick(&self.endpoints, &self.state.turn, now, random)
+        })
     }
 
     /// Are attempts under way counted? Only where a balancer compares them: the count is shared by all workers.

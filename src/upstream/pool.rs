@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::PoolPolicy;
 use super::connect::Connection;
-use super::endpoint::Endpoint;
+use super::endpoint::EndpointState;
 use crate::time::Nanos;
 
 /// The idle connections of one worker, by the endpoint's slot.
@@ -27,7 +27,12 @@ struct Idle {
 
 impl Pool {
     /// The connection that was used last, if it still can be.
-    pub fn take(&mut self, endpoint: &Endpoint, now: Nanos, worker: usize) -> Option<Connection> {
+    pub fn take(
+        &mut self,
+        endpoint: &EndpointState,
+        now: Nanos,
+        worker: usize,
+    ) -> Option<Connection> {
         let slot = self
             .slots
             .get_mut(endpoint.slot)
@@ -44,7 +49,7 @@ impl Pool {
     /// Keeps a connection for later, or drops it where it is too old or one too many.
     pub fn put(
         &mut self,
-        endpoint: &Endpoint,
+        endpoint: &EndpointState,
         connection: Connection,
         policy: &PoolPolicy,
         now: Nanos,
@@ -70,7 +75,7 @@ impl Pool {
     }
 
     /// Drops what is closed or outlived.
-    pub fn sweep(&mut self, now: Nanos, endpoints: &[&Endpoint], worker: usize) {
+    pub fn sweep(&mut self, now: Nanos, endpoints: &[&EndpointState], worker: usize) {
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let owner = endpoints
                 .iter()
@@ -91,7 +96,7 @@ impl Pool {
         }
     }
 
-    fn slot_of(&mut self, endpoint: &Endpoint) -> &mut Slot {
+    fn slot_of(&mut self, endpoint: &EndpointState) -> &mut Slot {
         if self.slots.len() <= endpoint.slot {
             self.slots.resize_with(endpoint.slot + 1, Slot::default);
         }

@@ -48,6 +48,11 @@ impl Tap {
         self.answered.get()
     }
 
+    /// Could the last request be rebuilt?
+    pub fn remembers(&self) -> bool {
+        self.head.borrow().ends_with(b"\r\n\r\n")
+    }
+
     /// The remembered request, rebuilt from its bytes.
     pub fn replay(&self) -> Option<Request<RequestBody>> {
         rebuild(&self.head.borrow())
@@ -100,6 +105,11 @@ pub(super) struct TappedStream<S> {
 impl<S> TappedStream<S> {
     pub(super) fn new(stream: S, tap: Rc<Tap>) -> TappedStream<S> {
         TappedStream { stream, tap }
+    }
+
+    /// The bare stream.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 }
 

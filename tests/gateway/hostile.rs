@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::framing::post;
-use crate::support::{Client, Echo, Gateway, Setup};
+use crate::support::{Echo, Gateway, Setup};
 
 /// A request head for `GET / HTTP/1.1` and these field lines.
 fn get(fields: &str) -> Vec<u8> {
@@ -324,17 +324,4 @@ fn an_expectation_that_cannot_be_met_is_refused() {
         gateway.await_access_lines(1)[0]["reason"],
         "expectation_failed"
     );
-}
-
-#[test]
-fn a_websocket_is_not_done_yet() {
-    let echo = Echo::start("app");
-    let gateway = Setup::to(echo.address()).start();
-    let mut client = Client::connect(gateway.address());
-    client.send(
-        "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    client.response().expect_refusal(501, "not_implemented");
-    echo.upstream().expect_untouched();
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 mod files;
 mod grammar;
 mod hostile;
+mod resilience;
 mod rules;
 mod table;
 
@@ -49,6 +50,12 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
     let config = meaning(SMALLEST);
     let expected = Config {
         workers: None,
+        dns: Dns {
+            servers: Vec::new(),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(300),
+            timeout: Duration::from_secs(2),
+        },
         listeners: vec![Listener {
             name: "0-0-0-0-8080".into(),
             bind: vec!["0.0.0.0:8080".parse().unwrap()],
@@ -80,7 +87,12 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
         }),
         upstreams: vec![Upstream {
             name: "app".into(),
-            endpoints: vec!["127.0.0.1:9000".parse().unwrap()],
+            endpoints: vec![Endpoint {
+                host: EndpointHost::Ip("127.0.0.1".parse().unwrap()),
+                port: 9000,
+                weight: 1,
+                authority: "127.0.0.1:9000".into(),
+            }],
             balance: Balance::LeastRequests,
             timeouts: UpstreamTimeouts {
                 connect: seconds(2),
@@ -91,7 +103,12 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             pool: PoolPolicy {
                 max_idle_per_endpoint: 100,
                 max_age: seconds(600),
+                max_connections_per_endpoint: None,
             },
+            retry_budget: Some(RetryBudget {
+                per_million: 200_000,
+                min_per_second: 3,
+            }),
         }],
         routes: vec![Route {
             listeners: Vec::new(),
@@ -105,6 +122,19 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             matches: vec![Match::default()],
             action: Action::Upstream(0),
             timeouts: RouteTimeouts::default(),
+            retry: Retry {
+                attempts: 1,
+                on: vec![RetryOn::Connect, RetryOn::RefusedStream],
+                per_try_timeout: None,
+                backoff: Backoff {
+                    base: Duration::from_millis(25),
+                    max: Duration::from_secs(1),
+                },
+            },
+            websocket: Some(WebSocket {
+                origins: vec![Origin::SameHost],
+                idle_timeout: seconds(300),
+            }),
             max_body: Some(10 << 20),
         }],
         drain: Drain {
@@ -240,10 +270,9 @@ fn upstreams_are_read() {
     let config = meaning(FULL);
     let seconds = |n| Some(Duration::from_secs(n));
     let upstream = &config.upstreams[0];
-    assert_eq!(
-        upstream.endpoints,
-        ["127.0.0.1:80".parse().unwrap(), "[::1]:81".parse().unwrap()]
-    );
+    let addresses: Vec<_> = upstream.endpoints.iter().map(Endpoint::address).collect();
+    let expected = ["127.0.0.1:80", "[::1]:81"].map(|address| address.parse().ok());
+    assert_eq!(addresses, expected);
     assert_eq!(upstream.balance, Balance::RoundRobin);
     let millisecond = Some(Duration::from_millis(1));
     let expected = UpstreamTimeouts {
@@ -257,7 +286,8 @@ fn upstreams_are_read() {
         upstream.pool,
         PoolPolicy {
             max_idle_per_endpoint: 9,
-            max_age: None
+            max_age: None,
+            max_connections_per_endpoint: None,
         }
     );
 }

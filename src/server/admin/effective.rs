@@ -5,10 +5,9 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::route_json;
+use super::{route_json, upstream_json};
 use crate::config::{
-    AccessLog, Balance, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
-    Upstream,
+    AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
 };
 use crate::snapshot::compile::Ground;
 
@@ -32,6 +31,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     // Taken apart, so that what is new in a file is not forgotten here.
     let Config {
         workers,
+        dns,
         listeners,
         admin,
         upstreams,
@@ -42,10 +42,11 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     } = config;
     let upstreams: Map<String, Value> = upstreams
         .iter()
-        .map(|u| (u.name.clone(), upstream(u)))
+        .map(|u| (u.name.clone(), upstream_json::whole(u)))
         .collect();
     json!({
         "workers": workers.map_or(ground.workers, usize::from),
+        "dns": upstream_json::dns(dns),
         "listeners": listeners.iter().map(|l| listener(l, ground)).collect::<Vec<_>>(),
         "admin": match admin {
             None => off(),
@@ -97,39 +98,6 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
             "requests_per_connection": count(l.requests_per_connection),
         },
     })
-}
-
-fn upstream(upstream: &Upstream) -> Value {
-    let Upstream {
-        name: _,
-        endpoints,
-        balance,
-        timeouts,
-        pool,
-    } = upstream;
-    let endpoints = endpoints.iter();
-    json!({
-        "endpoints": endpoints.map(|e| format!("http://{e}")).collect::<Vec<_>>(),
-        "balance": balance_word(*balance),
-        "timeouts": {
-            "connect": or_off(timeouts.connect),
-            "response": or_off(timeouts.response),
-            "body": or_off(timeouts.body),
-            "idle": or_off(timeouts.idle),
-        },
-        "pool": {
-            "max_idle_per_endpoint": pool.max_idle_per_endpoint,
-            "max_age": or_off(pool.max_age),
-        },
-    })
-}
-
-/// The word of the file.
-pub(super) fn balance_word(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round_robin",
-        Balance::LeastRequests => "least_requests",
-    }
 }
 
 fn logging(logging: &Logging) -> Value {
@@ -208,7 +176,7 @@ pub(super) fn size(bytes: u64) -> Value {
     format!("{}{name}", bytes >> bits).into()
 }
 
-fn count<T: Into<Value>>(number: Option<T>) -> Value {
+pub(super) fn count<T: Into<Value>>(number: Option<T>) -> Value {
     number.map_or_else(off, Into::into)
 }
 
@@ -277,7 +245,20 @@ mod tests {
         let small = parse(
             "listeners: [{ bind: [\"127.0.0.1:1\", \"[::1]:2\"], trusted_proxies: private }]\nroutes: [{ match: [{ hosts: \"*.a.test\", path_prefix: /x }, { path_prefix: /y, methods: GET }], redirect: { path_prefix: /z, scheme: https } }]\nadmin: off\nlogging: { access: off }\n",
         );
-        for config in [example, small] {
+        let full = parse(
+            "listeners: [{ bind: \"127.0.0.1:1\" }]
+dns: { servers: [10.0.0.2, \"[::1]:5353\"], min_ttl: 2s, max_ttl: 3s, timeout: 1s }
+upstreams:
+  a: { endpoints: [http://App.internal, { url: \"http://[::1]:9\", weight: 7 }], balance: { hash: [client_ip, header:X-A, cookie:b, query:c, host, path, method, route, connection, global] } }
+  b: { endpoints: [http://localhost:1], balance: { sticky_cookie: { name: s, ttl: 1h } }, pool: { max_connections_per_endpoint: 8 }, retry_budget: off }
+  c: { endpoints: [http://localhost:1], balance: random, retry_budget: { percent: 5%, min_per_second: 0 } }
+  d: { endpoints: [http://localhost:1], balance: latency }
+routes:
+  - { match: { path: /a }, upstream: a, retry: { attempts: 2, on: [connect, refused_stream, reset, timeout, 500, 502, 503, 504], per_try_timeout: 1s, backoff: { base: 1ms, max: 1ms } }, websocket: off }
+  - { match: { path: /b }, upstream: b, retry: off, websocket: { origins: [any, same_host, \"https://a.test:1\", a.test, \"*.a.test\", \"http://*.a.test:2\"], idle_timeout: off } }
+",
+        );
+        for config in [example, small, full] {
             let mut told = super::config(&config, GROUND);
             if let Some(access) = told["logging"]["access"].as_object_mut() {
                 // Both say the default here, at length.

@@ -46,8 +46,8 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
             name_of,
         );
     }
-    for (name, stats) in carry.upstreams.alive(now) {
-        stats.write(&mut page, name);
+    for (name, upstream) in carry.upstreams.alive(now) {
+        upstream.stats.write(&mut page, name);
     }
     for ((upstream, _), endpoint) in carry.endpoints.alive(now) {
         endpoint.stats.write(&mut page, upstream, &endpoint.label);

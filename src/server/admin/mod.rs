@@ -9,8 +9,10 @@ mod gate;
 mod index;
 mod metrics_page;
 mod pages;
+mod resilience_json;
 mod route_json;
 mod state;
+mod upstream_json;
 mod verbs;
 
 use std::convert::Infallible;

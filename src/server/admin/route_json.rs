@@ -4,6 +4,7 @@ use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::effective::{off, or_off, percent, shown, size};
+use super::resilience_json;
 use crate::config::{
     Action, Config, FieldChanges, Match, PathMatch, Redirect, RedirectPath, Respond, Rewrite,
     RewriteHost, RewritePath, Route, ValueMatch,
@@ -24,6 +25,8 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
         response_headers,
         mirrors: _,
         timeouts,
+        retry,
+        websocket,
         max_body,
     } = route;
     let mut said = Map::new();
@@ -42,6 +45,11 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
         }
     }
     said.insert("timeouts".into(), times);
+    if matches!(action, Action::Upstream(_) | Action::Weighted(_)) {
+        said.insert("retry".into(), resilience_json::retry(retry));
+        let websocket = websocket.as_ref().map(resilience_json::websocket);
+        said.insert("websocket".into(), websocket.unwrap_or_else(off));
+    }
     // What a route does not say has no default that could be told.
     for (key, value) in [
         ("listeners", listeners(config, route)),

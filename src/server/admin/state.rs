@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{effective, route_json};
+use super::{route_json, upstream_json};
 use crate::config::Config;
 use crate::snapshot::Snapshot;
 use crate::time::Nanos;
 use crate::upstream::Upstream;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::EndpointState;
 
 /// Every route in file order.
 pub(super) fn routes(generation: u64, config: &Config) -> Value {
@@ -35,16 +35,16 @@ fn one_upstream(config: &Config, upstream: &Upstream, now: Nanos) -> Value {
     let endpoints: Vec<Value> = upstream
         .endpoints
         .iter()
-        .map(|endpoint| one_endpoint(upstream, endpoint, now))
+        .map(|endpoint| one_endpoint(upstream, &endpoint.state, now))
         .collect();
     json!({
         "name": upstream.name,
-        "balance": said.map(|u| effective::balance_word(u.balance)),
+        "balance": said.map(|u| upstream_json::balance(&u.balance)),
         "endpoints": endpoints,
     })
 }
 
-fn one_endpoint(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> Value {
+fn one_endpoint(upstream: &Upstream, endpoint: &EndpointState, now: Nanos) -> Value {
     let (idle, busy) = (endpoint.stats.idle.sum(), endpoint.stats.busy.sum());
     // Workers share a count only where a balancer compares it; an attempt is busy all the time that it is in flight.
     let in_flight = if upstream.counts_in_flight() {

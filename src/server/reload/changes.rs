@@ -43,6 +43,7 @@ impl Changes {
     fn compare_sections(&mut self, old: &Config, new: &Config) {
         for (section, differs) in [
             ("admin", old.admin != new.admin),
+            ("dns", old.dns != new.dns),
             ("drain", old.drain != new.drain),
             ("logging", old.logging != new.logging),
             ("errors", old.errors != new.errors),

@@ -3,7 +3,7 @@
 //! A plus sign is a plus sign: what it means is between a form and its upstream (RFC 3986 gives it no meaning).
 
 /// The value of `name` as it is written: of the first pair with this name; empty where no `=` follows it.
-pub(super) fn first<'q>(query: &'q str, name: &[u8]) -> Option<&'q [u8]> {
+pub(crate) fn first<'q>(query: &'q str, name: &[u8]) -> Option<&'q [u8]> {
     query
         .as_bytes()
         .split(|&byte| byte == b'&')
@@ -15,12 +15,12 @@ pub(super) fn first<'q>(query: &'q str, name: &[u8]) -> Option<&'q [u8]> {
 }
 
 /// Does `written` stand for these bytes?
-pub(super) fn is(written: &[u8], bytes: &[u8]) -> bool {
+pub(crate) fn is(written: &[u8], bytes: &[u8]) -> bool {
     written.len() >= bytes.len() && decode(written).eq(bytes.iter().copied())
 }
 
 /// The bytes that `written` stands for. A `%` without two hexadecimal digits stands for itself.
-pub(super) fn decode(written: &[u8]) -> impl Iterator<Item = u8> {
+pub(crate) fn decode(written: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = written;
     std::iter::from_fn(move || {
         let (&byte, after) = rest.split_first()?;

@@ -1,0 +1,201 @@
+//! After a failed try: is there another, with which request, and what becomes of the answer that nobody will see?
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Request;
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::task::spawn_local;
+
+use super::exchange::Exchange;
+use super::forward::Plan;
+use super::retry::{Try, Verdict, decide, is_idempotent};
+use super::wait::pause;
+use super::worker::Worker;
+use crate::http::reply::Refusal;
+use crate::http::upload::RequestBody;
+use crate::snapshot::shared::Pin as Pinned;
+use crate::upstream::connect::Connection;
+use crate::upstream::retry::Cause;
+
+/// Most bytes of an answer that are read for the sake of its connection.
+const READ_OUT: usize = 64 * 1024;
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// A try that failed.
+pub(super) struct Failure {
+    /// `None` where nothing could be tried again.
+    cause: Option<Cause>,
+    /// What the client hears if there is no other try; `None` while the exchange holds an answer, which it hears then.
+    refusal: Option<Refusal>,
+    /// May the endpoint have seen any of the request?
+    sent: bool,
+}
+
+impl Failure {
+    /// A try that may be followed by another.
+    pub(super) fn of(cause: Cause, refusal: Refusal, sent: bool) -> Box<Failure> {
+        Box::new(Failure {
+            cause: Some(cause),
+            refusal: Some(refusal),
+            sent,
+        })
+    }
+
+    /// The end of all tries.
+    pub(super) fn last(refusal: Refusal) -> Box<Failure> {
+        Box::new(Failure {
+            cause: None,
+            refusal: Some(refusal),
+            sent: true,
+        })
+    }
+
+    /// An answer whose status may be tried again.
+    pub(super) fn answered(status: u16) -> Box<Failure> {
+        Box::new(Failure {
+            cause: Some(Cause::Status(status)),
+            refusal: None,
+            sent: true,
+        })
+    }
+}
+
+/// Waits until the next try is due, with the request back in its place: true. False when the answer that the exchange
+/// holds is the one that the client gets.
+///
+/// # Errors
+/// There is no next try, and no answer either.
+pub(super) async fn go_on(
+    exchange: &mut Exchange,
+    request: &mut Option<Request<RequestBody>>,
+    plan: &Plan<'_>,
+    failure: Failure,
+) -> Result<bool, Refusal> {
+    let verdict = match failure.cause {
+        Some(cause) => weigh(exchange, request, plan, cause, failure.sent),
+        None => Verdict::GiveUp,
+    };
+    let Verdict::After(delay) = verdict else {
+        return give_up(exchange, failure.refusal);
+    };
+    if request.is_none() && !remake(exchange, request) {
+        return give_up(exchange, failure.refusal);
+    }
+    if let Some(cause) = failure.cause {
+        count(exchange, plan, cause);
+    }
+    throw_away(exchange);
+    if delay > Duration::ZERO {
+        exchange.release(exchange.client.worker.read_clock());
+        pause(exchange, delay).await;
+    }
+    Ok(true)
+}
+
+/// Puts the request that was sent last back in its place, made anew from what is remembered of it.
+pub(super) fn remake(exchange: &mut Exchange, request: &mut Option<Request<RequestBody>>) -> bool {
+    *request = exchange
+        .connection
+        .as_ref()
+        .and_then(|connection| connection.tap.replay());
+    request.is_some()
+}
+
+fn weigh(
+    exchange: &mut Exchange,
+    request: &Option<Request<RequestBody>>,
+    plan: &Plan<'_>,
+    cause: Cause,
+    sent: bool,
+) -> Verdict {
+    let remembered = || {
+        exchange
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.tap.remembers())
+    };
+    let worker = exchange.client.worker.clone();
+    let upstream = &exchange.pin.upstreams[plan.upstream];
+    let tried = Try {
+        cause,
+        tried: exchange.attempts,
+        // A handshake that was sent may have opened something.
+        idempotent: is_idempotent(&exchange.method) && exchange.opening.is_none(),
+        sent,
+        replayable: request.is_some() || remembered(),
+        answer_begun: false,
+        other_endpoint: upstream.endpoints.len() > 1,
+        now: worker.read_clock(),
+        due: plan.due,
+        random: worker.random(),
+    };
+    // Counted first, for it is one of the requests that the budget is a share of.
+    let requests = upstream.state.stats.requests() + 1;
+    decide(plan.retry, &tried, || {
+        upstream
+            .budget
+            .as_ref()
+            .is_none_or(|policy| upstream.state.budget.take(policy, tried.now, requests))
+    })
+}
+
+fn count(exchange: &Exchange, plan: &Plan<'_>, cause: Cause) {
+    let stats = &exchange.pin.upstreams[plan.upstream].state.stats;
+    stats
+        .retries
+        .add(exchange.client.worker.index, cause.counted() as u32, 1);
+}
+
+fn give_up(exchange: &mut Exchange, refusal: Option<Refusal>) -> Result<bool, Refusal> {
+    match refusal {
+        None => Ok(false),
+        Some(refusal) => {
+            exchange.connection = None;
+            Err(refusal)
+        }
+    }
+}
+
+/// The answer of a try that nobody will see is counted; a short one is read, so that its connection can be kept.
+fn throw_away(exchange: &mut Exchange) {
+    let (answer, connection) = (exchange.answer.take(), exchange.connection.take());
+    let Some(answer) = answer else { return };
+    exchange.discarded(answer.status());
+    if let Some(connection) = connection
+        && let Some(place) = exchange.place()
+    {
+        let (worker, pin) = (exchange.client.worker.clone(), exchange.pin.clone());
+        let reading = read_out(worker, pin, place, connection, answer.into_body());
+        spawn_local(async move {
+            let _ = tokio::time::timeout(READ_WITHIN, reading).await;
+        });
+    }
+}
+
+/// Reads `body` to its end and gives its connection back.
+async fn read_out(
+    worker: Rc<Worker>,
+    pin: Pinned,
+    (upstream, endpoint): (usize, usize),
+    connection: Connection,
+    mut body: Incoming,
+) -> Option<()> {
+    let mut left = READ_OUT;
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let n = frame.ok()?.data_ref().map_or(0, |data| data.len());
+        left = left.checked_sub(n)?;
+    }
+    let upstream = &pin.upstreams[upstream];
+    worker.pool.borrow_mut().put(
+        &upstream.endpoints[endpoint].state,
+        connection,
+        &upstream.pool,
+        worker.read_clock(),
+        worker.index,
+    );
+    Some(())
+}
