@@ -1,6 +1,7 @@
 //! One request and its answer: exactly one count and one line in the log, however it ends.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -229,6 +230,14 @@ impl Exchange {
             &self.pin.upstreams[lease.upstream as usize],
             self.endpoint_of(lease),
         ))
+    }
+
+    /// The name that the address of the endpoint that is held came from; `None` = the file has the address.
+    #[must_use]
+    pub fn held_name(&self) -> Option<&Arc<str>> {
+        let lease = self.lease?;
+        let upstream = &self.pin.upstreams[lease.upstream as usize];
+        upstream.endpoints[lease.endpoint as usize].name.as_ref()
     }
 
     /// Gives the endpoint back.

@@ -13,7 +13,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,8 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 
+use crate::config::Dns;
+use crate::proxy;
 use crate::time::{self, Nanos};
 use crate::upstream::names::{Addresses, Complaints};
 use ask::Servers;
@@ -43,48 +44,44 @@ const GRACE: Duration = Duration::from_millis(100);
 const MOST_LINES: u32 = 50;
 const LINES_PER: Duration = Duration::from_secs(10);
 
-/// How names are resolved.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// DNS servers, in the order in which they are asked; empty = those of `/etc/resolv.conf`.
-    pub servers: Vec<SocketAddr>,
-    /// Shorter times to live are raised to this.
-    pub min_ttl: Duration,
-    /// Longer ones are lowered to this.
-    pub max_ttl: Duration,
-    /// How long an answer may take, over all servers.
-    pub timeout: Duration,
-}
-
-/// The resolver, as the control thread holds it. Its thread ends when this value goes.
+/// The resolver, as the control thread holds it. Its thread begins with the first name, and ends when this value goes.
 pub struct Resolver {
     orders: mpsc::Sender<Order>,
     addresses: watch::Receiver<Addresses>,
-    standings: watch::Receiver<BTreeMap<Arc<str>, Standing>>,
+    standings: watch::Receiver<Standings>,
     complaints: Complaints,
+    /// What the thread will begin with.
+    asleep: Option<Box<(Files, Ends)>>,
 }
+
+/// How each name that is followed stands.
+pub type Standings = BTreeMap<Arc<str>, Standing>;
 
 /// From now on these names are followed.
 struct Order {
-    policy: Policy,
+    policy: Dns,
     names: BTreeSet<Arc<str>>,
     /// Hears the addresses when every name has been asked for once, or the time is up.
     first: oneshot::Sender<Addresses>,
 }
 
+impl Default for Resolver {
+    fn default() -> Resolver {
+        Resolver::new()
+    }
+}
+
 impl Resolver {
-    /// Starts the thread, and nothing else: it follows no name yet.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start() -> io::Result<Resolver> {
-        Resolver::start_on(Files::default())
+    /// One that follows no name yet.
+    #[must_use]
+    pub fn new() -> Resolver {
+        Resolver::on(Files::default())
     }
 
-    fn start_on(files: Files) -> io::Result<Resolver> {
+    fn on(files: Files) -> Resolver {
         let (orders, ordered) = mpsc::channel(ORDERS);
         let (addresses_in, addresses) = watch::channel(Addresses::default());
-        let (standings_in, standings) = watch::channel(BTreeMap::new());
+        let (standings_in, standings) = watch::channel(Standings::new());
         let (complaints, complained) = Complaints::new();
         let ends = Ends {
             ordered,
@@ -92,64 +89,60 @@ impl Resolver {
             addresses: addresses_in,
             standings: standings_in,
         };
-        std::thread::Builder::new()
-            .name("resolver".into())
-            .spawn(move || {
-                let runtime = Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(LocalOptions::default());
-                match runtime {
-                    Ok(runtime) => runtime.block_on(Room::new(files).run(ends)),
-                    Err(error) => super::die(&format!("the resolver has no runtime: {error}")),
-                }
-            })?;
-        Ok(Resolver {
+        Resolver {
             orders,
             addresses,
             standings,
             complaints,
-        })
+            asleep: Some(Box::new((files, ends))),
+        }
+    }
+
+    /// Follows `names`, on a thread that has no runtime yet: see [`Resolver::follow`].
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn begin(&mut self, policy: &Dns, names: BTreeSet<Arc<str>>) -> io::Result<Addresses> {
+        if !self.wake(&names)? {
+            return Ok(Addresses::default());
+        }
+        let (order, heard) = Order::new(policy, names);
+        // The thread outlives this value.
+        let _ = self.orders.blocking_send(order);
+        Ok(heard.blocking_recv().unwrap_or_default())
     }
 
     /// From now on `names` are followed, and no others; those that are gone are forgotten after 10 minutes. Waits until
     /// each new one has been asked for once, but no longer than `policy.timeout`, and returns what is known then.
-    pub async fn follow(&self, policy: Policy, names: BTreeSet<Arc<str>>) -> Addresses {
-        let (first, heard) = oneshot::channel();
-        let order = Order {
-            policy,
-            names,
-            first,
-        };
-        // The thread outlives this value.
+    pub async fn follow(&mut self, policy: &Dns, names: BTreeSet<Arc<str>>) -> Addresses {
+        match self.wake(&names) {
+            Ok(true) => {}
+            Ok(false) => return Addresses::default(),
+            Err(error) => {
+                tracing::error!(%error, "names are not resolved until a restart: there is no thread for it");
+                return Addresses::default();
+            }
+        }
+        let (order, heard) = Order::new(policy, names);
         let _ = self.orders.send(order).await;
         heard.await.unwrap_or_default()
     }
 
-    /// [`Resolver::follow`] on a thread that has no runtime yet.
-    #[must_use]
-    pub fn follow_blocking(&self, policy: Policy, names: BTreeSet<Arc<str>>) -> Addresses {
-        let (first, heard) = oneshot::channel();
-        let order = Order {
-            policy,
-            names,
-            first,
-        };
-        let _ = self.orders.blocking_send(order);
-        heard.blocking_recv().unwrap_or_default()
+    /// The same for names that are all followed already: nothing is waited for.
+    pub fn keep_only(&self, policy: &Dns, names: BTreeSet<Arc<str>>) {
+        // Without room for it some names are followed until the next reload, for nobody.
+        drop(self.orders.try_send(Order::new(policy, names).0));
     }
 
-    /// Waits for addresses that differ from those seen last.
-    pub async fn changed(&mut self) -> Addresses {
-        if self.addresses.changed().await.is_err() {
-            // Its thread ends the process should it panic.
-            return std::future::pending().await;
-        }
-        self.addresses.borrow_and_update().clone()
+    /// What is known of all names, as it changes.
+    #[must_use]
+    pub fn addresses(&self) -> watch::Receiver<Addresses> {
+        self.addresses.clone()
     }
 
-    /// How each name stands now; a clone of what is returned stays up to date.
+    /// How each name stands, as it changes.
     #[must_use]
-    pub fn standings(&self) -> watch::Receiver<BTreeMap<Arc<str>, Standing>> {
+    pub fn standings(&self) -> watch::Receiver<Standings> {
         self.standings.clone()
     }
 
@@ -158,6 +151,48 @@ impl Resolver {
     pub fn complaints(&self) -> Complaints {
         self.complaints.clone()
     }
+
+    /// Begins the thread if there is something to do for it. False while there is none.
+    fn wake(&mut self, names: &BTreeSet<Arc<str>>) -> io::Result<bool> {
+        if names.is_empty() && self.asleep.is_some() {
+            return Ok(false);
+        }
+        let Some(asleep) = self.asleep.take() else {
+            return Ok(true);
+        };
+        let (files, ends) = *asleep;
+        std::thread::Builder::new()
+            .name("resolver".into())
+            .spawn(move || {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => runtime.block_on(run(files, ends)),
+                    Err(error) => super::die(&format!("the resolver has no runtime: {error}")),
+                }
+            })?;
+        Ok(true)
+    }
+}
+
+impl Order {
+    fn new(policy: &Dns, names: BTreeSet<Arc<str>>) -> (Order, oneshot::Receiver<Addresses>) {
+        let (first, heard) = oneshot::channel();
+        let order = Order {
+            policy: policy.clone(),
+            names,
+            first,
+        };
+        (order, heard)
+    }
+}
+
+/// The whole life of the thread. Should it panic, names would stay as they are for ever: the process ends instead.
+async fn run(files: Files, ends: Ends) {
+    if proxy::caught(Room::new(files).run(ends)).await.is_err() {
+        super::die("the resolver panicked");
+    }
 }
 
 /// The thread's ends of all channels.
@@ -165,7 +200,7 @@ struct Ends {
     ordered: mpsc::Receiver<Order>,
     complained: mpsc::Receiver<Arc<str>>,
     addresses: watch::Sender<Addresses>,
-    standings: watch::Sender<BTreeMap<Arc<str>, Standing>>,
+    standings: watch::Sender<Standings>,
 }
 
 /// Somebody who waits for the first answers.
@@ -181,7 +216,7 @@ type Heard = (Arc<str>, Found);
 struct Room {
     book: Book,
     system: System,
-    policy: Policy,
+    policy: Dns,
     servers: Rc<Servers>,
     waiting: Vec<Waiting>,
     /// Names that are looked up.
@@ -193,7 +228,7 @@ struct Room {
 
 impl Room {
     fn new(files: Files) -> Room {
-        let policy = Policy {
+        let policy = Dns {
             servers: Vec::new(),
             min_ttl: Duration::ZERO,
             max_ttl: Duration::ZERO,
@@ -201,7 +236,7 @@ impl Room {
         };
         let seed = RandomState::new().hash_one(0);
         Room {
-            book: Book::new(policy.lifetimes(), seed),
+            book: Book::new(lifetimes(&policy), seed),
             servers: Rc::new(Servers::new(&[], policy.timeout)),
             system: System::read(files),
             policy,
@@ -262,7 +297,8 @@ impl Room {
             let (servers, spellings) = (self.servers.clone(), self.system.spellings(&name));
             spawn_local(async move {
                 let part = async |found| drop(tell.send((name.clone(), found)).await);
-                let found = servers.look_up(&spellings, part).await;
+                let found = proxy::caught(servers.look_up(&spellings, part)).await;
+                let found = found.unwrap_or_else(|_| ask::failed("the look-up panicked"));
                 drop(tell.send((name, found)).await);
             });
         }
@@ -282,7 +318,7 @@ impl Room {
             self.choose_servers();
         }
         self.system.refresh();
-        let lifetimes = self.policy.lifetimes();
+        let lifetimes = lifetimes(&self.policy);
         self.book.follow(lifetimes, &order.names, now);
         self.waiting.push(Waiting {
             names: order.names,
@@ -348,12 +384,10 @@ impl Room {
     }
 }
 
-impl Policy {
-    fn lifetimes(&self) -> Lifetimes {
-        Lifetimes {
-            min_ttl: self.min_ttl,
-            max_ttl: self.max_ttl,
-        }
+fn lifetimes(policy: &Dns) -> Lifetimes {
+    Lifetimes {
+        min_ttl: policy.min_ttl,
+        max_ttl: policy.max_ttl,
     }
 }
 

@@ -24,7 +24,7 @@ use endpoint::Endpoint;
 pub struct Upstream {
     /// The name in the file, in metrics and in logs.
     pub name: String,
-    /// Never empty.
+    /// In file order; empty while none of its names has an address.
     pub endpoints: Vec<Endpoint>,
     /// How one of them is chosen.
     pub balancer: Balancer,

@@ -164,6 +164,14 @@ pub(super) fn from_hosts(addresses: &[IpAddr], ttl: Duration) -> Found {
     }
 }
 
+/// A look-up that came to nothing.
+pub(super) fn failed(why: &str) -> Found {
+    Found {
+        v4: Family::Failed(why.into()),
+        v6: Family::Failed(why.into()),
+    }
+}
+
 fn none(why: &str) -> Found {
     Found {
         v4: Family::Nothing(why.into()),

@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::system::Files;
-use super::{Policy, Resolver, Standing};
+use super::{Resolver, Standing};
+use crate::config::Dns as Policy;
 use crate::upstream::names::Addresses;
 use dns::Dns;
 
@@ -56,7 +57,7 @@ impl Room {
         fs::write(&files.hosts, hosts).unwrap();
         fs::write(&files.resolv_conf, resolv_conf).unwrap();
         Room {
-            resolver: Resolver::start_on(files).unwrap(),
+            resolver: Resolver::on(files),
             directory,
             policy: Policy {
                 servers: servers.iter().map(|dns| dns.address()).collect(),
@@ -67,9 +68,9 @@ impl Room {
         }
     }
 
-    async fn follow(&self, names: &[&str]) -> Addresses {
+    async fn follow(&mut self, names: &[&str]) -> Addresses {
         let names: BTreeSet<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
-        let first = self.resolver.follow(self.policy.clone(), names);
+        let first = self.resolver.follow(&self.policy, names);
         tokio::time::timeout(PATIENCE, first).await.unwrap()
     }
 
@@ -78,7 +79,7 @@ impl Room {
         let list = ips(list);
         let wait = async {
             while self.resolver.addresses.borrow_and_update().of(name) != list {
-                self.resolver.changed().await;
+                self.resolver.addresses.changed().await.unwrap();
             }
         };
         if tokio::time::timeout(PATIENCE, wait).await.is_err() {

@@ -143,7 +143,7 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let say = Box::new(addresses(&many, 60));
     dns.say("app.test", Say::Truncated(say));
-    let room = Room::new(&[&dns]);
+    let mut room = Room::new(&[&dns]);
     assert_eq!(room.follow(&["app.test"]).await.of("app.test").len(), 200);
     let questions = dns.questions("app.test");
     assert!(questions.iter().any(|question| question.over_tcp));
@@ -196,7 +196,7 @@ async fn another_server_is_asked_when_one_fails_or_is_slow() {
         silent.say(name, Say::Silence);
         good.say(name, addresses(&["10.0.0.1"], 60));
     }
-    let room = Room::new(&[&broken, &silent, &good]);
+    let mut room = Room::new(&[&broken, &silent, &good]);
     let first = room.follow(&["app.test", "other.test"]).await;
     for name in ["app.test", "other.test"] {
         assert_eq!(first.of(name), ips(&["10.0.0.1"]), "{name}");
@@ -213,7 +213,7 @@ async fn another_server_is_asked_when_one_fails_or_is_slow() {
 async fn a_negative_answer_is_an_answer_and_the_next_server_is_not_asked() {
     let (first, second) = (Dns::start(), Dns::start());
     second.say("app.test", addresses(&["10.0.0.1"], 60));
-    let room = Room::new(&[&first, &second]);
+    let mut room = Room::new(&[&first, &second]);
     assert!(room.follow(&["app.test"]).await.of("app.test").is_empty());
     let standing = room.await_standing("app.test", |s| s.error.is_some()).await;
     assert_eq!(standing.error.as_deref(), Some("app.test. does not exist"));
@@ -227,7 +227,7 @@ async fn a_short_name_is_found_below_a_search_domain() {
     dns.say("web", addresses(&["10.0.0.2"], 60));
     dns.say("failing.a.test", Say::Code(ResponseCode::ServFail));
     dns.say("failing.b.test", addresses(&["6.6.6.6"], 60));
-    let room = Room::with(&[&dns], "", "search a.test b.test\n");
+    let mut room = Room::with(&[&dns], "", "search a.test b.test\n");
     let first = room
         .follow(&["app", "web", "failing", "app.internal"])
         .await;

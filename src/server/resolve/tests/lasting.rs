@@ -140,7 +140,7 @@ async fn a_name_that_is_gone_is_not_asked_for_and_has_its_addresses_when_it_is_b
     let dns = Dns::start();
     dns.say("app.test", addresses(&["10.0.0.1"], 0));
     dns.say("other.test", addresses(&["10.0.0.2"], 0));
-    let room = Room::new(&[&dns]);
+    let mut room = Room::new(&[&dns]);
     room.follow(&["app.test", "other.test"]).await;
     let without = room.follow(&["other.test"]).await;
     assert!(without.of("app.test").is_empty());
@@ -177,8 +177,8 @@ async fn another_policy_holds_at_once() {
 fn a_thread_without_a_runtime_can_wait_for_the_first_answers() {
     let dns = Dns::start();
     dns.say("app.test", addresses(&["10.0.0.1"], 0));
-    let room = Room::new(&[&dns]);
+    let mut room = Room::new(&[&dns]);
     let names = [Arc::from("app.test")].into();
-    let first = room.resolver.follow_blocking(room.policy.clone(), names);
+    let first = room.resolver.begin(&room.policy, names).unwrap();
     assert_eq!(first.of("app.test"), ips(&["10.0.0.1"]));
 }
