@@ -10,6 +10,8 @@ mod admin;
 mod answers;
 mod config_dir;
 mod connections;
+mod dns;
+mod dns_outage;
 mod drain;
 mod forwarded;
 mod framing;

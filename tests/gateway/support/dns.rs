@@ -2,7 +2,7 @@
 //!
 //! It depends on nothing else of the harness: the unit tests of the resolver use it too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +60,20 @@ struct Script {
     /// By name, and by family where they differ.
     says: HashMap<(String, Option<RecordType>), Say>,
     asked: Vec<Question>,
+    /// Questions whose answers are late, and the most that there ever were of them.
+    open: HashSet<(String, RecordType)>,
+    most_open: usize,
+}
+
+impl Script {
+    /// Marks the question that came last as one that waits for its answer.
+    fn open_last(&mut self) -> (String, RecordType) {
+        let last = self.asked.last().expect("a question came");
+        let question = (last.name.clone(), last.kind);
+        self.open.insert(question.clone());
+        self.most_open = self.most_open.max(self.open.len());
+        question
+    }
 }
 
 /// The server. Its threads end when it goes.
@@ -132,6 +146,11 @@ impl Dns {
         questions.iter().filter(|q| q.kind == kind).count()
     }
 
+    /// The most questions that waited for a late answer at one time; one that was sent again is the same.
+    pub(crate) fn most_open(&self) -> usize {
+        self.script.lock().unwrap().most_open
+    }
+
     /// Closes its sockets, as a server that dies does.
     pub(crate) fn stop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
@@ -168,9 +187,11 @@ fn serve_udp(socket: &UdpSocket, script: &Arc<Mutex<Script>>, ended: &AtomicBool
         if wait.is_zero() {
             let _ = socket.send_to(&answer, peer);
         } else {
-            let socket = socket.try_clone().unwrap();
+            let (socket, script) = (socket.try_clone().unwrap(), script.clone());
+            let question = script.lock().unwrap().open_last();
             thread::spawn(move || {
                 thread::park_timeout(wait);
+                script.lock().unwrap().open.remove(&question);
                 let _ = socket.send_to(&answer, peer);
             });
         }

@@ -1,6 +1,6 @@
 //! One look-up: which questions are put, which answers are believed, and how long one waits for the rest.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType::{A, AAAA};
@@ -253,18 +253,6 @@ async fn many_names_are_not_asked_for_at_once() {
     let followed: Vec<&str> = names.iter().map(String::as_str).collect();
     let first = room.follow(&followed).await;
     assert!(names.iter().all(|name| first.of(name).len() == 1));
-    let mut asked: Vec<Instant> = names
-        .iter()
-        .flat_map(|name| dns.questions(name))
-        .map(|question| question.at)
-        .collect();
-    asked.sort();
-    // Every answer takes 150 ms, so within 100 ms there is at most one question of each that is open.
-    let crowd = asked.iter().map(|from| {
-        let near =
-            |at: &&Instant| **at >= *from && at.duration_since(*from) < Duration::from_millis(100);
-        asked.iter().filter(near).count()
-    });
-    assert!(crowd.max().unwrap() <= 64);
-    assert_eq!(asked.len(), 400);
+    // Two questions for each of the names that are looked up at once.
+    assert_eq!(dns.most_open(), 64);
 }
