@@ -16,8 +16,12 @@ use crate::http::reply::Refusal;
 use crate::http::upload::{Progress, RequestBody};
 use crate::time::Nanos;
 use crate::upstream::Timeouts;
+use crate::upstream::balance::Ask;
 use crate::upstream::connect::{Connection, DialError, dial};
 use crate::upstream::retry::{Cause, Policy};
+
+/// Most bytes of a request's body that are kept for another try.
+const MOST_KEPT: u64 = 64 * 1024;
 
 /// What a forward needs to know beside the request.
 #[derive(Clone, Copy)]
@@ -30,6 +34,8 @@ pub struct Plan<'a> {
     pub due: Option<Nanos>,
     /// Shall `Host` become the endpoint's own?
     pub endpoints_host: bool,
+    /// What the request says of where it should go, for balancers that ask.
+    pub hash: Option<u64>,
     /// What is tried again.
     pub retry: &'a Policy,
 }
@@ -47,6 +53,12 @@ pub async fn forward(
     request: &mut Option<Request<RequestBody>>,
     plan: &Plan<'_>,
 ) -> Result<(), Refusal> {
+    if let Some(upload) = &exchange.upload
+        && plan.retry.repeats_what_was_sent()
+        && is_repeatable(exchange)
+    {
+        upload.keep_for_replay(MOST_KEPT);
+    }
     let mut avoid = None;
     loop {
         match try_once(exchange, request, plan, &mut avoid).await {
@@ -117,9 +129,15 @@ fn choose(
     avoid: &mut Option<usize>,
 ) -> Result<(bool, bool), Box<Failure>> {
     let worker = &exchange.client.worker;
-    let (now, random) = (worker.recent(), worker.random());
+    let now = worker.recent();
+    let ask = Ask {
+        now,
+        random: worker.random(),
+        hash: plan.hash,
+        avoid: *avoid,
+    };
     let upstream = &exchange.pin.upstreams[plan.upstream];
-    let Some(index) = upstream.pick(now, random, *avoid) else {
+    let Some(index) = upstream.pick(&ask) else {
         let detail = format!("upstream {} has no endpoint", upstream.name);
         return Err(Failure::last(Refusal::because(
             Reason::NoHealthyEndpoint,
@@ -141,12 +159,14 @@ fn choose(
         .borrow_mut()
         .take(&endpoint.state, now, worker.index);
     exchange.connection = pooled;
-    // Whoever opens a WebSocket may have been heard, whatever the method says.
-    let replayable = exchange.opening.is_none()
-        && request.as_ref().is_some_and(|request| {
-            matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method())
-        });
+    let replayable =
+        is_repeatable(exchange) && exchange.upload.as_ref().is_none_or(|u| u.can_rewind());
     Ok((exchange.connection.is_some(), replayable))
+}
+
+/// May the request reach an endpoint twice? Whoever opens a WebSocket may have been heard, whatever the method says.
+pub(super) fn is_repeatable(exchange: &Exchange) -> bool {
+    is_idempotent(&exchange.method) && exchange.opening.is_none()
 }
 
 /// What came of sending a request on one connection.

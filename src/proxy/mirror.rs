@@ -19,6 +19,7 @@ use super::worker::Worker;
 use crate::http::upload::RequestBody;
 use crate::snapshot::Forward;
 use crate::snapshot::shared::Pin as Pinned;
+use crate::upstream::balance::Ask;
 use crate::upstream::connect::{Connection, dial};
 use crate::upstream::endpoint::EndpointState;
 
@@ -66,7 +67,7 @@ pub(super) fn send_copies(
         }
         let Some(place) = Place::take() else { return };
         let body = match body {
-            RequestBody::Upload(upload) => RequestBody::Copy(upload.copy()),
+            RequestBody::Upload(upload, _) => RequestBody::Copy(upload.copy()),
             RequestBody::Empty | RequestBody::Copy(_) => RequestBody::Empty,
         };
         let copy = Copy {
@@ -97,13 +98,17 @@ impl Copy {
     async fn send(self, worker: &Rc<Worker>, pin: &Pinned, upstream: usize) -> Option<()> {
         let given_up = GiveUp(match &self.body {
             RequestBody::Copy(copy) => Some(copy.clone()),
-            RequestBody::Empty | RequestBody::Upload(_) => None,
+            RequestBody::Empty | RequestBody::Upload(..) => None,
         });
         let upstream = &pin.upstreams[upstream];
         let now = worker.read_clock();
-        let endpoint = upstream
-            .endpoints
-            .get(upstream.pick(now, worker.random(), None)?)?;
+        let ask = Ask {
+            now,
+            random: worker.random(),
+            hash: None,
+            avoid: None,
+        };
+        let endpoint = upstream.endpoints.get(upstream.pick(&ask)?)?;
         let (host, endpoint) = (endpoint.authority.clone(), &*endpoint.state);
         let _busy = Busy::enter(endpoint, worker);
         let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);

@@ -17,7 +17,7 @@ use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
-use crate::upstream::balance::Balancer;
+use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
 use crate::upstream::names::Addresses;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
@@ -119,11 +119,8 @@ pub(super) fn upstream(
     let endpoints = settle(&places(u, addresses), &u.name, carry, workers);
     Upstream {
         name: u.name.clone(),
+        balancer: Balancer::new(&way(&u.balance), &endpoints),
         endpoints,
-        balancer: match u.balance {
-            config::Balance::RoundRobin => Balancer::RoundRobin,
-            _ => Balancer::LeastRequests,
-        },
         timeouts: Timeouts {
             connect: u.timeouts.connect,
             response: u.timeouts.response,
@@ -139,6 +136,20 @@ pub(super) fn upstream(
             min_per_second: budget.min_per_second,
         }),
         state: carry.upstream(&u.name, workers),
+    }
+}
+
+fn way(balance: &config::Balance) -> Way {
+    match balance {
+        config::Balance::RoundRobin => Way::RoundRobin,
+        config::Balance::LeastRequests => Way::LeastRequests,
+        config::Balance::Random => Way::Random,
+        config::Balance::Latency => Way::Latency,
+        config::Balance::Hash(key) => Way::Hash(key.clone()),
+        config::Balance::StickyCookie { name, ttl } => Way::StickyCookie(Sticky {
+            name: name.clone(),
+            ttl: *ttl,
+        }),
     }
 }
 

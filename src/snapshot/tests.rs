@@ -12,6 +12,7 @@ use super::compile::{Ground, compile};
 use super::readdress::readdress;
 use crate::config::{self, Config};
 use crate::time::Nanos;
+use crate::upstream::balance::Ask;
 use crate::upstream::endpoint::EndpointState;
 use crate::upstream::names::Addresses;
 
@@ -100,7 +101,13 @@ fn a_name_without_an_address_gives_no_endpoint() {
     let snapshot = compile(&config(FILE), &Addresses::default(), None, ground(0));
     assert_eq!(rows(&snapshot, 0), [row("10.0.0.1:80", 1, "", None)]);
     assert!(rows(&snapshot, 1).is_empty());
-    assert_eq!(snapshot.upstreams[1].pick(Nanos(1), 7, None), None);
+    let ask = Ask {
+        now: Nanos(1),
+        random: 7,
+        hash: None,
+        avoid: None,
+    };
+    assert_eq!(snapshot.upstreams[1].pick(&ask), None);
 }
 
 #[test]
