@@ -251,9 +251,13 @@ fn read(answers: &[Record], name: &Name, kind: RecordType) -> Family {
     }
 }
 
-/// An address that a connection can be made to: blocklists answer 0.0.0.0, which would be this machine itself.
+/// An address that a connection can be made to: blocklists answer 0.0.0.0, which would be this machine itself, and a
+/// link-local IPv6 address is none without the name of its link.
 fn usable(ip: IpAddr) -> Option<IpAddr> {
     let ip = ip.to_canonical();
-    let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-    (!ip.is_unspecified() && !ip.is_multicast() && !is_broadcast).then_some(ip)
+    let is_nowhere = match ip {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    (!ip.is_unspecified() && !ip.is_multicast() && !is_nowhere).then_some(ip)
 }

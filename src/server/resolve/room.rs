@@ -108,7 +108,10 @@ impl Room {
                     self.hear(&name, found);
                     let standing = self.book.standing(&name);
                     ends.standings.send_modify(|all| {
-                        all.insert(name, standing);
+                        // Of a name that is gone nobody wants to know.
+                        if let Some(own) = all.get_mut(&name) {
+                            *own = standing;
+                        }
                     });
                 }
                 Some(name) = ends.complained.recv() => self.book.complain(&name, time::now()),
@@ -153,11 +156,12 @@ impl Room {
 
     fn follow(&mut self, order: Order) {
         let now = time::now();
-        if order.policy != self.policy {
+        let refreshed = self.system.refresh();
+        if refreshed || order.policy != self.policy {
             self.policy = order.policy;
             self.choose_servers();
+            self.book.doubt_all(now);
         }
-        self.system.refresh();
         let lifetimes = lifetimes(&self.policy);
         self.book.follow(lifetimes, &order.names, now);
         self.waiting.push(Waiting {
@@ -200,12 +204,18 @@ impl Room {
     /// Hands out what has changed, and answers those who have waited for it.
     fn publish(&mut self, addresses: &watch::Sender<Addresses>) {
         let now = time::now();
-        let (ready, waiting): (Vec<Waiting>, Vec<Waiting>) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|waiting| {
-                now >= waiting.until || !waiting.names.iter().any(|name| self.book.is_awaited(name))
-            });
-        self.waiting = waiting;
+        let is_ready = |waiting: &mut Waiting| {
+            // Each name is left behind once, however many there are.
+            while waiting
+                .names
+                .first()
+                .is_some_and(|name| !self.book.is_awaited(name))
+            {
+                waiting.names.pop_first();
+            }
+            now >= waiting.until || waiting.names.is_empty()
+        };
+        let ready: Vec<Waiting> = self.waiting.extract_if(.., is_ready).collect();
         if self.book.is_changed() && self.publish_at.is_none() {
             self.publish_at = Some(now.plus(GATHER));
         }

@@ -163,7 +163,14 @@ async fn what_does_not_answer_the_question_is_not_believed() {
             ("other.test", ip("6.6.6.6"), 60),
         ]),
     );
-    let nowhere = ["0.0.0.0", "::", "255.255.255.255", "224.0.0.1", "ff02::1"];
+    let nowhere = [
+        "0.0.0.0",
+        "::",
+        "255.255.255.255",
+        "224.0.0.1",
+        "ff02::1",
+        "fe80::1",
+    ];
     dns.say("nowhere.test", addresses(&nowhere, 60));
     let mut room = Room::new(&[&dns]);
     room.policy.timeout = Duration::from_millis(700);

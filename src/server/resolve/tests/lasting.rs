@@ -165,6 +165,7 @@ async fn another_policy_holds_at_once() {
         new.say(name, addresses(&["10.0.0.2"], 0));
     }
     let mut room = Room::new(&[&old]);
+    room.policy.max_ttl = Duration::from_secs(3600);
     room.follow(&["app.test"]).await;
     room.policy.servers = vec![new.address()];
     let first = room.follow(&["app.test", "other.test"]).await;
