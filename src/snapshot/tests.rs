@@ -198,6 +198,10 @@ proptest! {
         let mut now = 0;
         for (known, pause, reloads) in steps {
             now += pause;
+            // Who is in `current` is gone from now on at the earliest.
+            for (key, state) in states(&current) {
+                seen.insert(key, (state, now));
+            }
             let next = if reloads {
                 Some(compile(&config, &known, Some(&current), ground(now)))
             } else {
@@ -218,10 +222,6 @@ proptest! {
                     prop_assert_eq!(Arc::ptr_eq(before, &state), kept);
                 }
                 prop_assert!(slots.insert(state.slot, state.uid).is_none());
-            }
-            // Who is not in `next` is gone from now on, and not from when it was seen first.
-            for (key, state) in states(&current).into_iter().chain(states(&next)) {
-                seen.insert(key, (state, now));
             }
             for i in 0..3 {
                 let (before, after) = (&current.upstreams[i].state, &next.upstreams[i].state);

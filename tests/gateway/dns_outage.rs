@@ -1,5 +1,6 @@
 //! DNS that fails: what was known goes on, what is not known is said, and nobody has to restart anything.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
@@ -7,6 +8,7 @@ use hickory_resolver::proto::rr::RecordType::A;
 
 use crate::dns::{Town, await_endpoints, servers, setup, told};
 use crate::support::{Dns, PATIENCE, Say, Setup, addresses, until};
+use crate::unreachable::deaf_at;
 
 #[test]
 fn the_last_good_addresses_are_used_whatever_dns_says() {
@@ -118,6 +120,30 @@ fn a_second_server_answers_for_the_first() {
         .top(&section)
         .start();
     gateway.get("/").expect_ok();
+}
+
+#[test]
+fn a_silent_address_costs_a_request_no_more_than_the_connect_timeout() {
+    let town = Town::at(&["127.0.0.1"]);
+    let deaf = SocketAddr::from(([127, 0, 0, 2], town.port));
+    let (_listener, _waiting, _) = deaf_at(deaf);
+    let dns = Dns::start();
+    dns.say("app.test", addresses(&["127.0.0.1", "127.0.0.2"], 60));
+    let gateway = setup(&dns, town.port)
+        .upstream("balance: round_robin, timeouts: { connect: 500ms }")
+        .start();
+    await_endpoints(&gateway, town.port, &["127.0.0.1", "127.0.0.2"]);
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        let begin = Instant::now();
+        assert_eq!(gateway.get("/").expect_ok().text(), "127.0.0.1");
+        longest = longest.max(begin.elapsed());
+    }
+    assert!(
+        longest >= Duration::from_millis(450),
+        "nobody tried the other: {longest:?}"
+    );
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
 }
 
 #[test]
