@@ -16,7 +16,7 @@
 //! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
-//! | 5 server | [`server`] | threads, sockets, signals, files that change, reload, admin |
+//! | 5 server | [`server`] | threads, sockets, signals, files that change, reload, names, admin |
 //! | 6 | `main` `demo` | the command line; the services of the example |
 //!
 //! # The life of a request

@@ -25,6 +25,7 @@ use tidegate::snapshot::shared::{Shared, View};
 use tidegate::telemetry::access_log::{Buffer, LogPath, Writer};
 use tidegate::time;
 use tidegate::upstream::connect;
+use tidegate::upstream::names::{Addresses, Complaints};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::spawn_local;
 
@@ -110,9 +111,11 @@ fn worker(log: Buffer, logged: bool) -> Rc<Worker> {
         connections: 1024,
         now: time::now(),
     };
-    let shared = Shared::new(compile(&loaded.config, None, ground));
+    let shared = Shared::new(compile(&loaded.config, &Addresses::default(), None, ground));
     let gateway = Arc::new(GatewayStats::new(1));
-    Worker::new(0, View::new(shared), log, Drain::default(), gateway)
+    let (complaints, _) = Complaints::new();
+    let view = View::new(shared);
+    Worker::new(0, view, log, Drain::default(), gateway, complaints)
 }
 
 async fn connect(worker: Rc<Worker>, scenario: Scenario, turns: Arc<Turns>) {

@@ -209,6 +209,9 @@ async fn open(
         None => return Err(late(exchange, plan, "while connecting", false)),
     };
     endpoint.connect_failed(worker.read_clock());
+    if let Some(name) = exchange.held_name() {
+        worker.complaints.unreached(name);
+    }
     let (reason, detail) = match error {
         DialError::TimedOut => (
             Reason::UpstreamConnectTimeout,

@@ -1,5 +1,6 @@
 //! The endpoint that an attempt holds: taken, timed until the answer's head, given back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -54,6 +55,14 @@ impl Exchange {
     pub fn held(&self) -> Option<(&Upstream, &EndpointState)> {
         let lease = self.lease?;
         Some((self.upstream_of(lease), self.endpoint_of(lease)))
+    }
+
+    /// The name that the address of the endpoint held came from; `None` = the file has the address itself.
+    #[must_use]
+    pub fn held_name(&self) -> Option<&Arc<str>> {
+        let lease = self.lease?;
+        let endpoint = &self.upstream_of(lease).endpoints[lease.endpoint as usize];
+        endpoint.name.as_ref()
     }
 
     /// The upstream and endpoint held, by their places in the pinned snapshot.

@@ -12,6 +12,7 @@ use crate::telemetry::access_log::Buffer;
 use crate::time::{self, Nanos};
 use crate::timer::Timers;
 use crate::upstream::endpoint::EndpointState;
+use crate::upstream::names::Complaints;
 use crate::upstream::pool::Pool;
 
 /// Bytes that a tunnel moves at once: more would not make the copy cheaper.
@@ -35,6 +36,8 @@ pub struct Worker {
     pub drain: Drain,
     /// Counters of the whole process.
     pub gateway: Arc<GatewayStats>,
+    /// Where it tells of names whose addresses are not reached.
+    pub complaints: Complaints,
     /// Client connections that it serves.
     pub connections: Cell<usize>,
     numbered: Cell<u64>,
@@ -52,6 +55,7 @@ impl Worker {
         log: Buffer,
         drain: Drain,
         gateway: Arc<GatewayStats>,
+        complaints: Complaints,
     ) -> Rc<Worker> {
         Rc::new(Worker {
             index,
@@ -62,6 +66,7 @@ impl Worker {
             log: RefCell::new(log),
             drain,
             gateway,
+            complaints,
             connections: Cell::new(0),
             numbered: Cell::new(0),
             scratch: RefCell::default(),

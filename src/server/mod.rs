@@ -1,11 +1,14 @@
 //! The process: worker threads that carry traffic, and the control thread that carries everything else.
 
+mod addresses;
 pub mod admin;
 mod connection;
 mod farewell;
 pub mod listener;
 mod proxy_header;
+pub mod publish;
 pub mod reload;
+pub mod resolve;
 mod thread;
 pub mod watch;
 
@@ -29,7 +32,9 @@ use crate::telemetry::control_log::LevelHandle;
 use crate::time;
 use admin::Admin;
 use listener::Admission;
+use publish::Publisher;
 use reload::{Reloader, Standing};
+use resolve::Resolver;
 
 /// Descriptors kept for everything but client connections and their upstream side.
 const OWN_DESCRIPTORS: u64 = 256;
@@ -46,10 +51,11 @@ pub struct Gateway {
     config: Config,
     admin: Option<std::net::TcpListener>,
     ground: Ground,
+    resolver: Resolver,
 }
 
 impl Gateway {
-    /// Binds every address and starts every worker.
+    /// Resolves every name, for at most `dns.timeout`, binds every address and starts every worker.
     ///
     /// # Errors
     /// An address that cannot be bound, a log file that cannot be opened; the message names it and says what to do.
@@ -60,7 +66,9 @@ impl Gateway {
             connections: default_connections(),
             now: time::now(),
         };
-        let shared = Shared::new(compile(&config, None, ground));
+        let mut resolver = Resolver::new();
+        let addresses = resolver.begin(&config.dns, addresses::names(&config))?;
+        let shared = Shared::new(compile(&config, &addresses, None, ground));
         let gateway = Arc::new(GatewayStats::new(workers));
         let admin = config.admin.as_ref().map(bind_admin).transpose()?;
         let path = config
@@ -86,6 +94,7 @@ impl Gateway {
                     log: log.sender(),
                     drain: drain.clone(),
                     gateway: gateway.clone(),
+                    complaints: resolver.complaints(),
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
@@ -98,6 +107,7 @@ impl Gateway {
             config,
             admin,
             ground,
+            resolver,
         })
     }
 
@@ -125,9 +135,12 @@ impl Gateway {
         ];
         let hangup = signal(SignalKind::hangup())?;
         let standing = Standing::new(self.config);
+        let publisher = Publisher::new(self.shared.clone());
+        let (changed, names) = (self.resolver.addresses(), self.resolver.standings());
         let (reloader, desk) = Reloader::new(
             standing.clone(),
-            self.shared.clone(),
+            publisher.clone(),
+            self.resolver,
             self.gateway.clone(),
             self.ground,
             source,
@@ -142,6 +155,7 @@ impl Gateway {
                 ground: self.ground,
                 desk,
                 level,
+                names,
             });
             tokio::task::spawn_local(admin.serve(socket));
         }
@@ -149,6 +163,8 @@ impl Gateway {
         tokio::select! {
             () = any(&mut stop) => {}
             () = reloader.run(&self.log, hangup) => {}
+            () = addresses::keep_up(changed, standing.clone(), publisher.clone(), self.ground) => {}
+            () = publisher.free_retired() => {}
         }
         let drain = standing.load().config.drain.clone();
         shut_down(&self.drain, &drain, &mut stop, self.workers).await;

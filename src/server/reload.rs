@@ -11,24 +11,21 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Source;
+use super::publish::Publisher;
+use super::resolve::Resolver;
+use super::{Source, addresses};
 use crate::config::{self, Config, Loaded, LogPath, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
-use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{Ground, compile};
-use crate::snapshot::shared::Shared;
 use crate::telemetry::access_log::Writer;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
 pub use changes::Changes;
 
-/// How often retired snapshots are looked at.
-const LOOK: Duration = Duration::from_millis(200);
 /// Orders that may wait; who comes later waits before he can order.
 const ORDERS: usize = 16;
 
@@ -135,14 +132,13 @@ impl Desk {
 /// The configuration in force, and how it changes. Lives on the control thread.
 pub struct Reloader {
     standing: Standing,
-    shared: Arc<Shared>,
+    publisher: Rc<Publisher>,
+    resolver: Resolver,
     gateway: Arc<GatewayStats>,
     ground: Ground,
     source: Option<Source>,
     level: LevelHandle,
     orders: mpsc::Receiver<Order>,
-    /// Snapshots that some request may still walk through: freeing ten thousand routes is never a request's work.
-    retired: Vec<Arc<Snapshot>>,
     /// The files that the watch knows.
     watched: Vec<PathBuf>,
 }
@@ -152,7 +148,8 @@ impl Reloader {
     #[must_use]
     pub fn new(
         standing: Standing,
-        shared: Arc<Shared>,
+        publisher: Rc<Publisher>,
+        resolver: Resolver,
         gateway: Arc<GatewayStats>,
         ground: Ground,
         source: Option<Source>,
@@ -161,29 +158,22 @@ impl Reloader {
         let (desk, orders) = mpsc::channel(ORDERS);
         let reloader = Reloader {
             standing,
-            shared,
+            publisher,
+            resolver,
             gateway,
             ground,
             source,
             level,
             orders,
-            retired: Vec::new(),
             watched: Vec::new(),
         };
         (reloader, Desk(desk))
-    }
-
-    /// Frees the retired snapshots that no request walks through any more.
-    fn free_retired(&mut self) {
-        self.retired
-            .retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     /// Takes up changes until it is dropped; `hangup` also opens `log` anew.
     pub async fn run(mut self, log: &Writer, mut hangup: Signal) {
         loop {
             let mut orders = Vec::new();
-            let waiting = !self.retired.is_empty();
             tokio::select! {
                 _ = hangup.recv() => log.reopen(),
                 Some(()) = next_change(&mut self.source) => {}
@@ -192,10 +182,6 @@ impl Reloader {
                     if orders.is_empty() {
                         continue;
                     }
-                }
-                () = tokio::time::sleep(LOOK), if waiting => {
-                    self.free_retired();
-                    continue;
                 }
             }
             // Nothing has been read yet, so one reading answers all who ask by now.
@@ -226,7 +212,7 @@ impl Reloader {
         let (outcome, warnings) = match self.read().await {
             None => (Outcome::Unchanged, Vec::new()),
             Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new()),
-            Some(Ok(loaded)) => (self.take_up(loaded.config, log), loaded.warnings),
+            Some(Ok(loaded)) => (self.take_up(loaded.config, log).await, loaded.warnings),
         };
         let generation = self.standing.load().generation;
         self.gateway
@@ -271,7 +257,7 @@ impl Reloader {
         }
     }
 
-    fn take_up(&mut self, config: Config, log: &Writer) -> Outcome {
+    async fn take_up(&mut self, config: Config, log: &Writer) -> Outcome {
         let old = self.standing.load();
         if changes::means_the_same(&old.config, &config) {
             // Lines may have moved, and the pages tell them.
@@ -291,12 +277,16 @@ impl Reloader {
             let message = format!("`logging.access.path` cannot be opened: {error}");
             return Outcome::Rejected(vec![Problem::of_file(&file, message, None)]);
         }
-        let current = self.shared.load();
+        // The old names are kept until nobody needs them: their addresses may change meanwhile.
+        let (before, names) = (addresses::names(&old.config), addresses::names(&config));
+        let both = names.union(&before).cloned().collect();
+        let addresses = self.resolver.follow(&config.dns, both).await;
+        let current = self.publisher.load();
         let ground = Ground {
             now: time::now(),
             ..self.ground
         };
-        let next = Arc::new(compile(&config, Some(&current), ground));
+        let next = compile(&config, &addresses, Some(&current), ground);
         tracing::debug!(took = ?time::now().since(ground.now), "configuration compiled");
         drop(current);
         let generation = next.generation;
@@ -305,9 +295,8 @@ impl Reloader {
             self.level.set(config.logging.level);
         }
         let changes = Changes::between(&old.config, &config);
-        // Reloads may follow each other faster than the look at the retired ones comes.
-        self.free_retired();
-        self.retired.push(self.shared.publish(next));
+        self.publisher.publish(next);
+        self.resolver.keep_only(&config.dns, names);
         self.standing.store(generation, config);
         Outcome::Applied(changes)
     }

@@ -14,6 +14,7 @@ use crate::metrics::GatewayStats;
 use crate::proxy::{self, worker::Worker};
 use crate::snapshot::shared::{Shared, View};
 use crate::telemetry::access_log::{Buffer, Sender};
+use crate::upstream::names::Complaints;
 
 /// How long a line of the access log may wait in a worker.
 const LOG_DELAY: Duration = Duration::from_millis(100);
@@ -33,6 +34,7 @@ pub(super) struct Parts {
     pub(super) log: Sender,
     pub(super) drain: Drain,
     pub(super) gateway: Arc<GatewayStats>,
+    pub(super) complaints: Complaints,
 }
 
 /// Starts the thread. It ends when the drain has ended.
@@ -64,6 +66,7 @@ async fn run(parts: Parts) {
         Buffer::new(parts.log),
         parts.drain,
         parts.gateway,
+        parts.complaints,
     );
     vital("deadlines", worker.timers.clone().run());
     vital("snapshots", follow(worker.clone(), parts.shared));

@@ -41,17 +41,32 @@ pub struct ListenerState {
     pub stats: Arc<ListenerStats>,
 }
 
-/// States of one kind.
-pub struct Kept<K, S>(HashMap<K, Entry<S>>);
+/// States of one kind. Shared between snapshots until one of them claims something.
+pub struct Kept<K, S>(Arc<HashMap<K, Entry<S>>>);
 
 struct Entry<S> {
     state: Arc<S>,
     gone_since: Option<Nanos>,
 }
 
+impl<S> Clone for Entry<S> {
+    fn clone(&self) -> Self {
+        Entry {
+            state: self.state.clone(),
+            gone_since: self.gone_since,
+        }
+    }
+}
+
+impl<K, S> Clone for Kept<K, S> {
+    fn clone(&self) -> Self {
+        Kept(self.0.clone())
+    }
+}
+
 impl<K, S> Default for Kept<K, S> {
     fn default() -> Self {
-        Kept(HashMap::new())
+        Kept(Arc::default())
     }
 }
 
@@ -66,35 +81,39 @@ impl<K: Eq + Hash + Clone, S> Kept<K, S> {
 
     /// The successor of `previous`, in which everything counts as gone until it is claimed.
     fn succeed(previous: Option<&Kept<K, S>>, now: Nanos) -> Kept<K, S> {
-        let Some(previous) = previous else {
-            return Kept::default();
-        };
-        Kept(
-            previous
-                .0
-                .iter()
-                .filter(|(_, e)| is_kept(e.gone_since, now))
-                .map(|(key, e)| {
-                    (
-                        key.clone(),
-                        Entry {
-                            state: e.state.clone(),
-                            gone_since: e.gone_since.or(Some(now)),
-                        },
-                    )
-                })
-                .collect(),
-        )
+        previous.map_or_else(Kept::default, |previous| previous.release(now, |_| true))
+    }
+
+    /// The successor in which what `is_released` says counts as gone until it is claimed; the rest stays as it is.
+    fn release(&self, now: Nanos, is_released: impl Fn(&K) -> bool) -> Kept<K, S> {
+        let kept = self.0.iter().filter(|(_, e)| is_kept(e.gone_since, now));
+        let entries = kept.map(|(key, e)| {
+            let mut entry = e.clone();
+            if is_released(key) {
+                entry.gone_since = e.gone_since.or(Some(now));
+            }
+            (key.clone(), entry)
+        });
+        Kept(Arc::new(entries.collect()))
     }
 
     fn claim(&mut self, key: K, make: impl FnOnce() -> S) -> Arc<S> {
-        let entry = self.0.entry(key).or_insert_with(|| Entry {
+        // What is claimed already is left alone, for it may be shared with another snapshot.
+        if let Some(entry) = self.0.get(&key).filter(|e| e.gone_since.is_none()) {
+            return entry.state.clone();
+        }
+        let entries = Arc::make_mut(&mut self.0);
+        let entry = entries.entry(key).or_insert_with(|| Entry {
             state: Arc::new(make()),
             gone_since: None,
         });
         entry.gone_since = None;
         entry.state.clone()
     }
+}
+
+fn slots(endpoints: &Kept<(String, SocketAddr), EndpointState>) -> HashSet<usize> {
+    endpoints.0.values().map(|e| e.state.slot).collect()
 }
 
 fn is_kept(gone_since: Option<Nanos>, now: Nanos) -> bool {
@@ -107,17 +126,31 @@ impl Carry {
     pub fn succeed(previous: Option<&Carry>, now: Nanos) -> Carry {
         let endpoints = Kept::succeed(previous.map(|p| &p.endpoints), now);
         Carry {
-            taken: endpoints
-                .0
-                .values()
-                .map(|e: &Entry<EndpointState>| e.state.slot)
-                .collect(),
+            taken: slots(&endpoints),
             free_from: 0,
             routes: Kept::succeed(previous.map(|p| &p.routes), now),
             upstreams: Kept::succeed(previous.map(|p| &p.upstreams), now),
             endpoints,
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
             next_uid: previous.map_or(1, |p| p.next_uid),
+        }
+    }
+
+    /// Begins the state of a snapshot that differs from the previous one in the endpoints of some upstreams only:
+    /// those of the others, and all state of other kinds, are taken over unclaimed.
+    #[must_use]
+    pub fn readdress(previous: &Carry, is_moved: impl Fn(&str) -> bool, now: Nanos) -> Carry {
+        let endpoints = previous
+            .endpoints
+            .release(now, |(upstream, _)| is_moved(upstream));
+        Carry {
+            taken: slots(&endpoints),
+            free_from: 0,
+            routes: previous.routes.clone(),
+            upstreams: previous.upstreams.clone(),
+            endpoints,
+            listeners: previous.listeners.clone(),
+            next_uid: previous.next_uid,
         }
     }
 

@@ -1,9 +1,12 @@
-//! (configuration, previous snapshot) → snapshot. Total: what is wrong was found before; no I/O.
+//! (configuration, addresses of names, previous snapshot) → snapshot. Total: what is wrong was found before; no I/O.
+
+use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue};
 use regex::Regex;
 
 use super::carry::Carry;
+use super::endpoints::{places, settle};
 use super::{Action, Forward, Listener, ListenerLimits, ListenerTimeouts, Route, Snapshot, Target};
 use crate::config::{self, Config};
 use crate::filter::fields::FieldChanges;
@@ -16,7 +19,7 @@ use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
 use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::names::Addresses;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
@@ -33,15 +36,20 @@ pub struct Ground {
     pub now: Nanos,
 }
 
-/// Compiles `config`, taking over the state of `previous`.
+/// Compiles `config` with the `addresses` that its names have, taking over the state of `previous`.
 #[must_use]
-pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> Snapshot {
+pub fn compile(
+    config: &Config,
+    addresses: &Addresses,
+    previous: Option<&Snapshot>,
+    ground: Ground,
+) -> Snapshot {
     let mut carry = Carry::succeed(previous.map(|p| &p.carry), ground.now);
     let workers = ground.workers;
-    let upstreams: Vec<Upstream> = config
+    let upstreams: Vec<Arc<Upstream>> = config
         .upstreams
         .iter()
-        .map(|u| upstream(u, &mut carry, workers))
+        .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
         .collect();
     let routes = config
         .routes
@@ -51,7 +59,7 @@ pub fn compile(config: &Config, previous: Option<&Snapshot>, ground: Ground) -> 
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
         listeners: listeners(config, &mut carry, ground),
-        table: Table::new(patterns(config, &mut carry, workers)),
+        table: Arc::new(Table::new(patterns(config, &mut carry, workers))),
         routes,
         upstreams,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
@@ -102,20 +110,13 @@ fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream {
-    let endpoints: Vec<Endpoint> = u
-        .endpoints
-        .iter()
-        .filter_map(|e| {
-            Some(Endpoint {
-                state: carry.endpoint(&u.name, e.address()?, workers),
-                weight: e.weight,
-                // What was read as an endpoint is always a valid field value.
-                authority: HeaderValue::from_str(&e.authority)
-                    .unwrap_or_else(|_| HeaderValue::from_static("")),
-            })
-        })
-        .collect();
+pub(super) fn upstream(
+    u: &config::Upstream,
+    addresses: &Addresses,
+    carry: &mut Carry,
+    workers: usize,
+) -> Upstream {
+    let endpoints = settle(&places(u, addresses), &u.name, carry, workers);
     Upstream {
         name: u.name.clone(),
         balancer: Balancer::new(&way(&u.balance), &endpoints),
@@ -152,7 +153,12 @@ fn way(balance: &config::Balance) -> Way {
     }
 }
 
-fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: usize) -> Route {
+fn route(
+    r: &config::Route,
+    upstreams: &[Arc<Upstream>],
+    carry: &mut Carry,
+    workers: usize,
+) -> Route {
     let action = match &r.action {
         config::Action::Upstream(index) => Action::Forward(forward(r, &[(*index, 1)], upstreams)),
         config::Action::Weighted(weights) => Action::Forward(forward(r, weights, upstreams)),
@@ -179,7 +185,7 @@ fn route(r: &config::Route, upstreams: &[Upstream], carry: &mut Carry, workers: 
     }
 }
 
-fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Upstream]) -> Forward {
+fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Arc<Upstream>]) -> Forward {
     let branch = |(index, _): &(usize, u32)| {
         let own = upstreams[*index].timeouts;
         let timeouts = Timeouts {
@@ -266,7 +272,7 @@ fn redirect(to: &config::Redirect) -> Redirect {
     }
 }
 
-fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener> {
+pub(super) fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener> {
     let mut listeners: Vec<(u16, Listener)> = config
         .listeners
         .iter()
@@ -310,7 +316,7 @@ fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener
         .collect()
 }
 
-fn log_shape(access: &config::AccessLog) -> Shape {
+pub(super) fn log_shape(access: &config::AccessLog) -> Shape {
     match &access.format {
         config::LogFormat::Json(fields) => Shape::json(fields, access.sample_per_million),
         config::LogFormat::Text(pieces) => Shape::text(

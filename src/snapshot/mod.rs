@@ -4,7 +4,11 @@
 
 pub mod carry;
 pub mod compile;
+mod endpoints;
+pub mod readdress;
 pub mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,18 +28,18 @@ use crate::telemetry::access_log::Shape;
 use crate::upstream::{Timeouts, Upstream, retry};
 use carry::Carry;
 
-/// One generation of the configuration.
+/// One generation of the configuration, with the addresses that its names have at one time.
 pub struct Snapshot {
-    /// Counts successful loads, from 1.
+    /// Counts successful loads, from 1. Snapshots that differ in addresses alone have the same.
     pub generation: u64,
     /// By the number that a listener got when it first appeared.
     pub listeners: Vec<Listener>,
     /// Host, path and method → [`Target`].
-    pub table: Table<Target>,
+    pub table: Arc<Table<Target>>,
     /// In file order.
-    pub routes: Vec<Route>,
+    pub routes: Arc<[Route]>,
     /// In file order.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<Arc<Upstream>>,
     /// Counters of requests that match no route.
     pub unrouted: Arc<RouteStats>,
     /// Do answers of our own name upstreams and limits?

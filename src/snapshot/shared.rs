@@ -10,10 +10,13 @@ use tokio::sync::watch;
 
 use super::Snapshot;
 
+const FIRST: u64 = 1;
+
 /// Where the control thread publishes and workers look.
 pub struct Shared {
     current: ArcSwap<Snapshot>,
-    /// Moves with each publication; on a cache line that is only read while nothing changes.
+    /// Counts publications, of generations and of changed addresses; on a cache line that is only read while nothing
+    /// changes.
     version: AtomicU64,
     published: watch::Sender<u64>,
 }
@@ -32,11 +35,10 @@ impl Shared {
     /// Publishes the first snapshot.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Arc<Shared> {
-        let version = snapshot.generation;
         Arc::new(Shared {
             current: ArcSwap::from_pointee(snapshot),
-            version: AtomicU64::new(version),
-            published: watch::Sender::new(version),
+            version: AtomicU64::new(FIRST),
+            published: watch::Sender::new(FIRST),
         })
     }
 
@@ -46,11 +48,12 @@ impl Shared {
         self.current.load_full()
     }
 
-    /// Makes `snapshot` the current one; returns the one it replaces, to be dropped where it holds up nobody.
+    /// Makes `snapshot` the current one; returns the one it replaces, to be dropped where it holds up nobody. Only the
+    /// control thread publishes.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
-        let version = snapshot.generation;
         let retired = self.current.swap(snapshot);
-        self.version.store(version, Ordering::Release);
+        // After the swap: who sees the new number finds the new snapshot.
+        let version = self.version.fetch_add(1, Ordering::Release) + 1;
         self.published.send_replace(version);
         retired
     }

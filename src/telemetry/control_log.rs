@@ -240,6 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn packets_of_strangers_leave_no_line_unless_asked_for() {
+        let text = log(false, |handle| {
+            tracing::error!(target: "hickory_net::udp", "one");
+            handle.set(Level::TRACE);
+            tracing::error!(target: "hickory_resolver", "two");
+            assert!(handle.set_target("hickory_net", Level::WARN));
+            tracing::warn!(target: "hickory_net::udp", "three");
+        });
+        assert!(
+            text.ends_with(" WARN three\n") && text.lines().count() == 1,
+            "{text}"
+        );
+    }
+
+    #[test]
     fn the_list_of_parts_is_bounded() {
         log(false, |handle| {
             let taken = (0..1000)

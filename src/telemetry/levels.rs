@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Registry, reload};
 
 /// Most parts with a level of their own.
 const MOST: usize = 64;
+/// hickory tells of every packet that answers no question of ours: whoever sends such packets would fill the log. What
+/// comes of them for a name is told by the resolver.
+const SILENT: &str = "hickory";
 
 /// Which events are told.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,7 @@ impl Levels {
     pub(super) fn filter(&self) -> Targets {
         Targets::new()
             .with_default(self.usual)
+            .with_target(SILENT, LevelFilter::OFF)
             .with_targets(self.targets.clone())
     }
 }

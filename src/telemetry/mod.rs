@@ -5,4 +5,4 @@ pub mod control_log;
 mod json;
 mod levels;
 mod log_writer;
-mod rfc3339;
+pub mod rfc3339;

@@ -1,5 +1,13 @@
 //! Moments as RFC 3339 text in UTC with milliseconds, such as `2026-11-21T01:22:33.123Z`.
 
+/// The moment `wall_nanos` after 1970.
+#[must_use]
+pub fn text(wall_nanos: u64) -> String {
+    let mut out = Vec::with_capacity(24);
+    Stamp::new().write(&mut out, wall_nanos);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Writes moments; remembers the last second's text, since most lines share it with the one before.
 #[derive(Debug)]
 pub(super) struct Stamp {

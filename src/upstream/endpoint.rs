@@ -22,6 +22,10 @@ pub struct Endpoint {
     pub weight: u32,
     /// Host and port as the file has them: the `Host` of `rewrite.host: upstream`.
     pub authority: HeaderValue,
+    /// The name that its address came from; `None` = the file has the address itself.
+    pub name: Option<Arc<str>>,
+    /// Another endpoint of the upstream, by its index: an address of the same name and of the other family.
+    pub sibling: Option<u32>,
 }
 
 /// An endpoint's state. Found again by upstream name and address when the file changes.

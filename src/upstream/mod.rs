@@ -5,6 +5,7 @@ pub mod budget;
 pub mod connect;
 pub mod doorbell;
 pub mod endpoint;
+pub mod names;
 pub mod pool;
 pub mod retry;
 pub mod tap;
@@ -22,7 +23,7 @@ use endpoint::Endpoint;
 pub struct Upstream {
     /// The name in the file, in metrics and in logs.
     pub name: String,
-    /// Never empty.
+    /// In file order; empty while none of its names has an address.
     pub endpoints: Vec<Endpoint>,
     /// How one of them is chosen.
     pub balancer: Balancer,

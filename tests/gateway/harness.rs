@@ -142,7 +142,7 @@ fn fields_are_looked_up_without_regard_to_case() {
 
 #[test]
 fn a_setup_is_a_file() {
-    let text = Setup::to("127.0.0.1:1".parse().unwrap())
+    let text = Setup::to("127.0.0.1:1")
         .listener("timeouts: { idle: 1s }")
         .top("workers: 1")
         .text();

@@ -11,6 +11,8 @@ mod answers;
 mod balance;
 mod config_dir;
 mod connections;
+mod dns;
+mod dns_outage;
 mod drain;
 mod forwarded;
 mod framing;

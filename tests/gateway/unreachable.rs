@@ -15,12 +15,14 @@ pub(super) fn refusing() -> (socket2::Socket, SocketAddr) {
     (socket, address)
 }
 
-/// An address that takes no more connections and does not say so: its queue is full.
 fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+    deaf_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+/// An address that takes no more connections and does not say so: its queue is full.
+pub(crate) fn deaf_at(address: SocketAddr) -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
-        .unwrap();
+    socket.bind(&address.into()).unwrap();
     socket.listen(0).unwrap();
     let listener: TcpListener = socket.into();
     let address = listener.local_addr().unwrap();

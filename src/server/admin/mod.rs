@@ -29,10 +29,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_local;
 
 use super::reload::{Desk, InForce, Standing};
+use super::resolve::Standings;
 use crate::drain::{Drain, Phase};
 use crate::metrics::GatewayStats;
 use crate::proxy::body::Body;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub desk: Desk,
     /// The levels of the control log.
     pub level: LevelHandle,
+    /// How the names of endpoints stand.
+    pub names: watch::Receiver<Standings>,
 }
 
 /// The operator's port.
@@ -161,6 +164,7 @@ impl Admin {
             ground,
             desk,
             level,
+            names,
         } = &self.0;
         let in_force = standing.load();
         let InForce { generation, config } = &*in_force;
@@ -179,7 +183,12 @@ impl Admin {
                 &json!({ "generation": generation, "config": effective::config(config, *ground) }),
             ),
             Page::Routes => answer::tagged(*generation, &state::routes(*generation, config)),
-            Page::Upstreams => answer::data(&state::upstreams(config, &shared.load(), time::now())),
+            Page::Upstreams => answer::data(&state::upstreams(
+                config,
+                &shared.load(),
+                &names.borrow(),
+                time::now(),
+            )),
             Page::Reload => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;

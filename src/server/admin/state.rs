@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::super::addresses;
+use super::super::resolve::Standings;
 use super::{route_json, upstream_json};
 use crate::config::Config;
 use crate::snapshot::Snapshot;
+use crate::telemetry::rfc3339;
 use crate::time::Nanos;
 use crate::upstream::Upstream;
-use crate::upstream::endpoint::EndpointState;
+use crate::upstream::endpoint::Endpoint;
 
 /// Every route in file order.
 pub(super) fn routes(generation: u64, config: &Config) -> Value {
@@ -21,30 +24,50 @@ pub(super) fn routes(generation: u64, config: &Config) -> Value {
 }
 
 /// Every endpoint in file order. The numbers are sums over workers that go on working, each for itself exact.
-pub(super) fn upstreams(config: &Config, snapshot: &Snapshot, now: Nanos) -> Value {
+pub(super) fn upstreams(
+    config: &Config,
+    snapshot: &Snapshot,
+    names: &Standings,
+    now: Nanos,
+) -> Value {
     let rows: Vec<Value> = snapshot
         .upstreams
         .iter()
-        .map(|upstream| one_upstream(config, upstream, now))
+        .map(|upstream| one_upstream(config, upstream, names, now))
         .collect();
     json!({ "generation": snapshot.generation, "upstreams": rows })
 }
 
-fn one_upstream(config: &Config, upstream: &Upstream, now: Nanos) -> Value {
+fn one_upstream(config: &Config, upstream: &Upstream, names: &Standings, now: Nanos) -> Value {
     let said = config.upstreams.iter().find(|u| u.name == upstream.name);
     let endpoints: Vec<Value> = upstream
         .endpoints
         .iter()
-        .map(|endpoint| one_endpoint(upstream, &endpoint.state, now))
+        .map(|endpoint| one_endpoint(upstream, endpoint, now))
         .collect();
+    let of_names = said.into_iter().flat_map(addresses::names_of);
+    let names: Vec<Value> = of_names.map(|name| one_name(&name, names)).collect();
     json!({
         "name": upstream.name,
         "balance": said.map(|u| upstream_json::balance(&u.balance)),
         "endpoints": endpoints,
+        "names": names,
     })
 }
 
-fn one_endpoint(upstream: &Upstream, endpoint: &EndpointState, now: Nanos) -> Value {
+/// A name that endpoints come from: how many, when DNS last gave them, and what it said since.
+fn one_name(name: &str, names: &Standings) -> Value {
+    let standing = names.get(name).cloned().unwrap_or_default();
+    json!({
+        "name": name,
+        "addresses": standing.addresses,
+        "resolved_at": standing.resolved_at.map(rfc3339::text),
+        "error": standing.error,
+    })
+}
+
+fn one_endpoint(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> Value {
+    let (name, weight, endpoint) = (&endpoint.name, endpoint.weight, &endpoint.state);
     let (idle, busy) = (endpoint.stats.idle.sum(), endpoint.stats.busy.sum());
     // Workers share a count only where a balancer compares it; an attempt is busy all the time that it is in flight.
     let in_flight = if upstream.counts_in_flight() {
@@ -54,6 +77,8 @@ fn one_endpoint(upstream: &Upstream, endpoint: &EndpointState, now: Nanos) -> Va
     };
     json!({
         "endpoint": endpoint.label,
+        "name": name.as_deref(),
+        "weight": weight,
         "connections": { "idle": idle.max(0), "busy": busy.max(0) },
         "in_flight": in_flight.max(0),
         "shunned": endpoint.is_shunned(now),

@@ -26,6 +26,8 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
             state: Arc::new(EndpointState::new(address(port), 0, port.into(), 1)),
             weight: *weight,
             authority: HeaderValue::from_static("example.com"),
+            name: None,
+            sibling: None,
         })
         .collect()
 }

@@ -1,6 +1,9 @@
 //! The peers of a conversation: a gateway process, clients in front of it, upstreams behind it.
 
 mod client;
+// What is not needed here, the resolver's own tests need.
+#[allow(dead_code)]
+mod dns;
 mod echo;
 mod gateway;
 mod metrics;
@@ -11,6 +14,7 @@ mod wait;
 mod wire;
 
 pub(crate) use client::{Client, Response};
+pub(crate) use dns::{Dns, Say, addresses};
 pub(crate) use echo::{Echo, Report};
 pub(crate) use gateway::{Gateway, TIDEGATE, unique_directory};
 pub(crate) use metrics::Samples;

@@ -1,6 +1,6 @@
 //! The configuration of a conversation: the smallest useful file, and what the test adds to it.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 
 use super::gateway::Gateway;
 
@@ -11,22 +11,22 @@ pub(crate) struct Setup {
     routes: Vec<String>,
     route: Vec<String>,
     upstream: Vec<String>,
-    endpoints: Vec<SocketAddr>,
+    endpoints: Vec<String>,
     top: Vec<String>,
 }
 
 impl Setup {
-    /// Everything goes to one endpoint.
-    pub(crate) fn to(endpoint: SocketAddr) -> Setup {
+    /// Everything goes to one endpoint, by its address or by a name with a port.
+    pub(crate) fn to(endpoint: impl Display) -> Setup {
         Setup {
-            endpoints: vec![endpoint],
+            endpoints: vec![endpoint.to_string()],
             ..Setup::default()
         }
     }
 
     /// Another endpoint of the upstream `app`.
-    pub(crate) fn endpoint(mut self, endpoint: SocketAddr) -> Setup {
-        self.endpoints.push(endpoint);
+    pub(crate) fn endpoint(mut self, endpoint: impl Display) -> Setup {
+        self.endpoints.push(endpoint.to_string());
         self
     }
 

@@ -162,7 +162,14 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Listens on a free port; every connection runs `script` on its own thread and closes when it returns.
     pub(crate) fn start(script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Upstream::on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// The same on a socket that listens already.
+    pub(crate) fn on(
+        listener: TcpListener,
+        script: impl Fn(&mut Peer) + Send + Sync + 'static,
+    ) -> Upstream {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
         let script = Arc::new(script);
