@@ -38,3 +38,4 @@ mod streaming;
 mod support;
 mod unreachable;
 mod uploads;
+mod websocket;
