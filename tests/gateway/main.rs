@@ -11,6 +11,7 @@ mod answers;
 mod config_dir;
 mod connections;
 mod drain;
+mod events;
 mod forwarded;
 mod framing;
 mod harness;
