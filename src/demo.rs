@@ -9,11 +9,11 @@ mod serve;
 mod slow;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::mpsc;
 
-use tidegate::config::{Config, Endpoint, Loaded};
+use tidegate::config::{Config, Endpoint, EndpointHost, Loaded};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
@@ -71,11 +71,21 @@ fn find_places(config: &Config) -> Vec<(Service, SocketAddr)> {
             upstream
                 .into_iter()
                 .flat_map(|upstream| &upstream.endpoints)
-                .filter_map(Endpoint::address)
-                .filter(|address| address.ip().is_loopback())
+                .filter_map(find_loopback)
                 .map(move |address| (service, address))
         })
         .collect()
+}
+
+fn find_loopback(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match &endpoint.host {
+        EndpointHost::Name(name) if &**name == "localhost" => {
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, endpoint.port)))
+        }
+        _ => endpoint
+            .address()
+            .filter(|address| address.ip().is_loopback()),
+    }
 }
 
 fn bind(service: Service, address: SocketAddr) -> io::Result<TcpListener> {

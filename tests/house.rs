@@ -29,11 +29,16 @@ const FLOORS: [(&str, u8); 16] = [
 ];
 
 /// Who may import from its own floor: who, from whom, and why there is no way around it.
-const NEIGHBOURS: [(&str, &str, &str); 2] = [
+const NEIGHBOURS: [(&str, &str, &str); 3] = [
     (
         "timer",
         "time",
         "a deadline is a moment, in the unit of `time`",
+    ),
+    (
+        "drain",
+        "time",
+        "the end of a drain is a moment, in the unit of `time`",
     ),
     (
         "route",

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::Frame;
 
+use super::kept::share;
+
 /// Most bytes that wait for a mirror: one that is slower than the upstream loses its copy, never the request its pace.
 const MOST: usize = 1024 * 1024;
 
@@ -36,10 +38,8 @@ impl BodyCopy {
         if self.given_up.get() {
             return;
         }
-        let copy = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Frame::data(data.clone()),
-            (None, Some(trailers)) => Frame::trailers(trailers.clone()),
-            (None, None) => return,
+        let Some(copy) = share(frame) else {
+            return;
         };
         self.bytes
             .set(self.bytes.get() + copy.data_ref().map_or(0, Bytes::len));

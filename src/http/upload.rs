@@ -17,6 +17,8 @@ use hyper::body::Incoming;
 
 use super::copy::BodyCopy;
 use super::fields;
+use super::kept::Kept;
+pub use super::request_body::RequestBody;
 use crate::time::{self, Nanos};
 use crate::timer::{Deadline, Timers};
 
@@ -68,6 +70,12 @@ pub struct Upload {
     poller: RefCell<Option<Waker>>,
     /// Filled on the way.
     copies: RefCell<Vec<Rc<BodyCopy>>>,
+    /// What was handed out, while it may be wanted once more.
+    kept: RefCell<Option<Box<Kept>>>,
+    /// Has the client's last byte been read?
+    read_whole: Cell<bool>,
+    /// Counts rewinds: of all the handles that were given out, only the newest gets frames.
+    epoch: Cell<u32>,
 }
 
 impl Upload {
@@ -94,7 +102,16 @@ impl Upload {
             deadline: RefCell::new(None),
             poller: RefCell::new(None),
             copies: RefCell::default(),
+            kept: RefCell::default(),
+            read_whole: Cell::new(false),
+            epoch: Cell::new(0),
         })
+    }
+
+    /// The body for the next attempt; any earlier one ends in an error from now on.
+    #[must_use]
+    pub fn hand_out(self: &Rc<Self>) -> RequestBody {
+        RequestBody::Upload(self.clone(), self.epoch.get())
     }
 
     /// A copy for a mirror, to be asked for before the first byte moves.
@@ -103,6 +120,58 @@ impl Upload {
         let copy = BodyCopy::new();
         self.copies.borrow_mut().push(copy.clone());
         copy
+    }
+
+    /// Keeps what is handed out, up to `limit` bytes, so that it can be handed out once more; to be asked for before the
+    /// first byte moves.
+    pub fn keep_for_replay(&self, limit: u64) {
+        if self.size_hint(0).lower() > limit {
+            return;
+        }
+        *self.kept.borrow_mut() = Some(Box::new(Kept::new(limit)));
+    }
+
+    /// Can it be handed out from its beginning again?
+    #[must_use]
+    pub fn can_rewind(&self) -> bool {
+        matches!(self.progress.get(), Progress::Streaming | Progress::Done)
+            && self.kept.borrow().as_ref().is_some_and(|k| k.is_whole())
+    }
+
+    /// The body from its beginning: what was kept, then what still comes from the client. The attempt before this one
+    /// gets no frame any more. `None`, and nothing changes, unless [`Upload::can_rewind`].
+    pub fn rewind(self: &Rc<Self>) -> Option<RequestBody> {
+        if !self.can_rewind() || !self.kept.borrow_mut().as_mut()?.rewind() {
+            return None;
+        }
+        self.epoch.set(self.epoch.get().wrapping_add(1));
+        self.progress.set(Progress::Streaming);
+        // The client is not waited for while nobody reads.
+        self.waiting_since.set(None);
+        self.deadline.borrow_mut().take();
+        self.moved_at.set(time::now());
+        self.wake_poller();
+        Some(self.hand_out())
+    }
+
+    /// Has the attempt of number `epoch` got the last frame?
+    pub(super) fn is_over(&self, epoch: u32) -> bool {
+        self.progress.get() == Progress::Done && self.epoch.get() == epoch
+    }
+
+    /// What is known of its length before anything moved; afterwards the head says it, where it is known.
+    pub(super) fn size_hint(&self, epoch: u32) -> SizeHint {
+        match (&*self.incoming.borrow(), epoch) {
+            (_, 1..) => SizeHint::default(),
+            (Some(incoming), 0) => incoming.size_hint(),
+            (None, 0) => SizeHint::with_exact(0),
+        }
+    }
+
+    /// Has the client's last byte been read, whatever became of it?
+    #[must_use]
+    pub fn is_read_whole(&self) -> bool {
+        self.read_whole.get()
     }
 
     /// How it stands.
@@ -123,9 +192,15 @@ impl Upload {
         self.moved_at.get()
     }
 
-    /// The answer's head has come: from here on the client may pause for as long as the upstream likes.
+    /// The answer's head has come: no attempt follows this one, and from here on the client may pause for as long as the
+    /// upstream likes.
     pub fn answer_began(&self) {
         self.answered.set(true);
+        let mut kept = self.kept.borrow_mut();
+        if let Some(frames) = kept.as_mut() {
+            frames.forget();
+        }
+        kept.take_if(|frames| !frames.has_more());
     }
 
     /// Takes the unread rest away from whoever polls it; `None` if nothing is left, or if reading on would invite
@@ -136,21 +211,38 @@ impl Upload {
         }
         self.progress.set(Progress::Stopped);
         self.end_copies(false);
-        if let Some(poller) = self.poller.borrow_mut().take() {
-            poller.wake();
-        }
+        self.kept.borrow_mut().take();
+        self.wake_poller();
         let rest = self.incoming.borrow_mut().take();
         let invited = !self.expects_continue || self.bytes.get() > 0;
         rest.filter(|_| invited)
     }
 
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn wake_poller(&self) {
+        if let Some(poller) = self.poller.borrow_mut().take() {
+            poller.wake();
+        }
+    }
+
+    /// The next frame for the attempt of number `epoch`.
+    pub(super) fn poll_frame(
+        &self,
+        epoch: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if epoch != self.epoch.get() {
+            return Poll::Ready(Some(Err(UploadError(Progress::Stopped))));
+        }
         if self.progress.get() == Progress::Done {
             return Poll::Ready(None);
         }
+        if let Some(frame) = self.frame_again() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let mut incoming = self.incoming.borrow_mut();
         let Some(body) = incoming.as_mut() else {
-            return Poll::Ready(Some(Err(UploadError(self.progress.get()))));
+            drop(incoming);
+            return Poll::Ready(self.nothing_comes());
         };
         let polled = Pin::new(&mut *body).poll_frame(cx);
         let done = matches!(polled, Poll::Ready(None)) || body.is_end_stream();
@@ -170,6 +262,29 @@ impl Upload {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.end(broken(&error))))),
         }
+    }
+
+    /// The next frame that an earlier attempt had before. Rules, counts and mirrors saw it then.
+    fn frame_again(&self) -> Option<Frame<Bytes>> {
+        let mut kept = self.kept.borrow_mut();
+        let frame = kept.as_mut()?.again()?;
+        self.moved_at.set(time::now());
+        let last = kept.as_ref().is_none_or(|kept| !kept.has_more());
+        drop(kept);
+        if last && self.read_whole.get() {
+            self.end(Progress::Done);
+        }
+        Some(frame)
+    }
+
+    #[cold]
+    fn nothing_comes(&self) -> Option<Result<Frame<Bytes>, UploadError>> {
+        if self.progress.get() == Progress::Streaming && self.read_whole.get() {
+            // Handed out once more, whole, and there was not even one frame.
+            self.end(Progress::Done);
+            return None;
+        }
+        Some(Err(UploadError(self.progress.get())))
     }
 
     fn pass(&self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
@@ -197,6 +312,9 @@ impl Upload {
         }
         for copy in self.copies.borrow().iter() {
             copy.push(&frame);
+        }
+        if let Some(kept) = self.kept.borrow_mut().as_mut() {
+            kept.keep(&frame);
         }
         Ok(frame)
     }
@@ -248,6 +366,8 @@ impl Upload {
     /// Ends the upload; whatever was not read is dropped here, which tells hyper that nobody will.
     fn end(&self, progress: Progress) -> UploadError {
         self.progress.set(progress);
+        self.read_whole
+            .set(self.read_whole.get() || progress == Progress::Done);
         self.end_copies(progress == Progress::Done);
         self.moved_at.set(time::now());
         self.incoming.borrow_mut().take();
@@ -283,7 +403,7 @@ pub fn is_malformed(error: &hyper::Error) -> bool {
 
 /// Why an upload broke; the upstream's connection is closed by it.
 #[derive(Debug)]
-pub struct UploadError(Progress);
+pub struct UploadError(pub(super) Progress);
 
 impl fmt::Display for UploadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -293,51 +413,5 @@ impl fmt::Display for UploadError {
 
 impl std::error::Error for UploadError {}
 
-/// The body of a request towards an upstream.
-pub enum RequestBody {
-    /// None: most requests.
-    Empty,
-    /// Streamed from the client.
-    Upload(Rc<Upload>),
-    /// Copied from an upload.
-    Copy(Rc<BodyCopy>),
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = UploadError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        match &*self {
-            RequestBody::Empty => Poll::Ready(None),
-            RequestBody::Upload(upload) => upload.poll_frame(cx),
-            RequestBody::Copy(copy) => copy
-                .poll_frame(cx)
-                .map_err(|_| UploadError(Progress::Stopped)),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            RequestBody::Empty => true,
-            RequestBody::Upload(upload) => upload.progress() == Progress::Done,
-            RequestBody::Copy(copy) => copy.is_drained(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            RequestBody::Empty => SizeHint::with_exact(0),
-            // The head says the length, where it is known.
-            RequestBody::Copy(_) => SizeHint::default(),
-            RequestBody::Upload(upload) => upload
-                .incoming
-                .borrow()
-                .as_ref()
-                .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

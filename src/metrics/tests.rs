@@ -29,6 +29,8 @@ fn page_of_everything(format: Format) -> String {
         stats.duration.record(1, 90_000_000_000);
         stats.request_bytes.add(1, 10);
         stats.response_bytes.add(1, 20);
+        stats.sockets().opened(0);
+        stats.sockets().closed(1, ClosedBy::Upstream, 5_000_000_000);
         stats.write(&mut page, route, |number| {
             ["web", "api"].get(usize::from(number)).copied()
         });
@@ -40,6 +42,7 @@ fn page_of_everything(format: Format) -> String {
     endpoint.write(&mut page, "app", "http://127.0.0.1:9000");
     let upstream = UpstreamStats::new(2);
     upstream.duration.record(0, 1);
+    upstream.retries.add(1, RetryCause::Reset as u32, 2);
     upstream.write(&mut page, "app");
     let listener = ListenerStats::new(2);
     listener.connections.add(1, 1);

@@ -1,4 +1,4 @@
-//! After a failed try: is there another, with which request, and what becomes of the answer that nobody will see?
+//! After a failed try: whether there is another, with which request, and what becomes of an answer that nobody sees.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
 use super::exchange::Exchange;
-use super::forward::Plan;
-use super::retry::{Try, Verdict, decide, is_idempotent};
+use super::forward::{Plan, is_repeatable};
+use super::retry::{Try, Verdict, decide};
 use super::wait::pause;
 use super::worker::Worker;
 use crate::http::reply::Refusal;
@@ -82,13 +82,15 @@ pub(super) async fn go_on(
     let Verdict::After(delay) = verdict else {
         return give_up(exchange, failure.refusal);
     };
+    // A connection that still had to take some of the body ends with this try.
+    let keeps_connection = exchange.is_uploaded();
     if request.is_none() && !remake(exchange, request) {
         return give_up(exchange, failure.refusal);
     }
     if let Some(cause) = failure.cause {
         count(exchange, plan, cause);
     }
-    throw_away(exchange);
+    throw_away(exchange, keeps_connection);
     if delay > Duration::ZERO {
         exchange.release(exchange.client.worker.read_clock());
         pause(exchange, delay).await;
@@ -97,12 +99,26 @@ pub(super) async fn go_on(
 }
 
 /// Puts the request that was sent last back in its place, made anew from what is remembered of it.
-pub(super) fn remake(exchange: &mut Exchange, request: &mut Option<Request<RequestBody>>) -> bool {
-    *request = exchange
-        .connection
-        .as_ref()
-        .and_then(|connection| connection.tap.replay());
+pub(super) fn remake(exchange: &Exchange, request: &mut Option<Request<RequestBody>>) -> bool {
+    let Some(connection) = &exchange.connection else {
+        return false;
+    };
+    if !connection.tap.remembers() {
+        return false;
+    }
+    let body = match &exchange.upload {
+        None => Some(RequestBody::Empty),
+        Some(upload) => upload.rewind(),
+    };
+    *request = body.and_then(|body| connection.tap.replay(body));
     request.is_some()
+}
+
+/// Could [`remake`] do it?
+fn is_remembered(exchange: &Exchange) -> bool {
+    let connection = exchange.connection.as_ref();
+    let upload = exchange.upload.as_ref();
+    connection.is_some_and(|c| c.tap.remembers()) && upload.is_none_or(|u| u.can_rewind())
 }
 
 fn weigh(
@@ -112,21 +128,14 @@ fn weigh(
     cause: Cause,
     sent: bool,
 ) -> Verdict {
-    let remembered = || {
-        exchange
-            .connection
-            .as_ref()
-            .is_some_and(|connection| connection.tap.remembers())
-    };
     let worker = exchange.client.worker.clone();
     let upstream = &exchange.pin.upstreams[plan.upstream];
     let tried = Try {
         cause,
         tried: exchange.attempts,
-        // A handshake that was sent may have opened something.
-        idempotent: is_idempotent(&exchange.method) && exchange.opening.is_none(),
+        idempotent: is_repeatable(exchange),
         sent,
-        replayable: request.is_some() || remembered(),
+        replayable: request.is_some() || is_remembered(exchange),
         answer_begun: false,
         other_endpoint: upstream.endpoints.len() > 1,
         now: worker.read_clock(),
@@ -161,11 +170,12 @@ fn give_up(exchange: &mut Exchange, refusal: Option<Refusal>) -> Result<bool, Re
 }
 
 /// The answer of a try that nobody will see is counted; a short one is read, so that its connection can be kept.
-fn throw_away(exchange: &mut Exchange) {
+fn throw_away(exchange: &mut Exchange, keeps_connection: bool) {
     let (answer, connection) = (exchange.answer.take(), exchange.connection.take());
     let Some(answer) = answer else { return };
     exchange.discarded(answer.status());
-    if let Some(connection) = connection
+    if keeps_connection
+        && let Some(connection) = connection
         && let Some(place) = exchange.place()
     {
         let (worker, pin) = (exchange.client.worker.clone(), exchange.pin.clone());

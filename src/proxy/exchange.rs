@@ -317,12 +317,17 @@ impl Exchange {
         ))
     }
 
+    /// Has the connection of the attempt under way got the whole request?
+    #[must_use]
+    pub fn is_uploaded(&self) -> bool {
+        self.upload
+            .as_ref()
+            .is_none_or(|u| u.progress() == Progress::Done)
+    }
+
     /// The answer has been read whole: its connection can carry the next request, unless this one is still being sent.
     pub fn keep_connection(&mut self) {
-        let uploaded = self
-            .upload
-            .as_ref()
-            .is_none_or(|u| u.progress() == Progress::Done);
+        let uploaded = self.is_uploaded();
         if let Some(connection) = self.connection.take()
             && uploaded
             && let Some((upstream, endpoint)) = self.held()
@@ -368,7 +373,7 @@ impl Exchange {
     fn settle_body(&mut self) {
         let rest = match (&self.upload, self.unread.take()) {
             (Some(upload), _) => {
-                let unfinished = upload.progress() != Progress::Done;
+                let unfinished = !upload.is_read_whole();
                 let rest = upload.stop();
                 if unfinished && rest.is_none() {
                     self.client.wire.turn(BODY_UNREAD, 0);

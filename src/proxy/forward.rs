@@ -19,6 +19,9 @@ use crate::upstream::Timeouts;
 use crate::upstream::connect::{Connection, DialError, dial};
 use crate::upstream::retry::{Cause, Policy};
 
+/// Most bytes of a request's body that are kept for another try.
+const MOST_KEPT: u64 = 64 * 1024;
+
 /// What a forward needs to know beside the request.
 #[derive(Clone, Copy)]
 pub struct Plan<'a> {
@@ -47,6 +50,12 @@ pub async fn forward(
     request: &mut Option<Request<RequestBody>>,
     plan: &Plan<'_>,
 ) -> Result<(), Refusal> {
+    if let Some(upload) = &exchange.upload
+        && plan.retry.repeats_what_was_sent()
+        && is_repeatable(exchange)
+    {
+        upload.keep_for_replay(MOST_KEPT);
+    }
     let mut avoid = None;
     loop {
         match try_once(exchange, request, plan, &mut avoid).await {
@@ -141,12 +150,14 @@ fn choose(
         .borrow_mut()
         .take(&endpoint.state, now, worker.index);
     exchange.connection = pooled;
-    // Whoever opens a WebSocket may have been heard, whatever the method says.
-    let replayable = exchange.opening.is_none()
-        && request.as_ref().is_some_and(|request| {
-            matches!(request.body(), RequestBody::Empty) && is_idempotent(request.method())
-        });
+    let replayable =
+        is_repeatable(exchange) && exchange.upload.as_ref().is_none_or(|u| u.can_rewind());
     Ok((exchange.connection.is_some(), replayable))
+}
+
+/// May the request reach an endpoint twice? Whoever opens a WebSocket may have been heard, whatever the method says.
+pub(super) fn is_repeatable(exchange: &Exchange) -> bool {
+    is_idempotent(&exchange.method) && exchange.opening.is_none()
 }
 
 /// What came of sending a request on one connection.

@@ -66,7 +66,7 @@ pub(super) fn send_copies(
         }
         let Some(place) = Place::take() else { return };
         let body = match body {
-            RequestBody::Upload(upload) => RequestBody::Copy(upload.copy()),
+            RequestBody::Upload(upload, _) => RequestBody::Copy(upload.copy()),
             RequestBody::Empty | RequestBody::Copy(_) => RequestBody::Empty,
         };
         let copy = Copy {
@@ -97,7 +97,7 @@ impl Copy {
     async fn send(self, worker: &Rc<Worker>, pin: &Pinned, upstream: usize) -> Option<()> {
         let given_up = GiveUp(match &self.body {
             RequestBody::Copy(copy) => Some(copy.clone()),
-            RequestBody::Empty | RequestBody::Upload(_) => None,
+            RequestBody::Empty | RequestBody::Upload(..) => None,
         });
         let upstream = &pin.upstreams[upstream];
         let now = worker.read_clock();

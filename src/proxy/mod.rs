@@ -1,5 +1,6 @@
 //! The life of a request: [`handle`] tells it from top to bottom.
 
+mod admit;
 mod again;
 mod answer;
 pub mod body;
@@ -35,19 +36,17 @@ use crate::filter::redirect::Asked;
 use crate::filter::rewrite::Host;
 use crate::http::fields::{self, X_REQUEST_ID};
 use crate::http::forwarded::{self, Hop};
-use crate::http::origin;
 use crate::http::reply::{self, Refusal};
 use crate::http::upgrade;
 use crate::http::upload::{RequestBody, Rules, Upload};
-use crate::route::{self, Found as Routed};
-use crate::snapshot::{Action, Forward, Route, Target};
-use crate::upstream::connect::Socket;
+use crate::snapshot::{Action, Forward, Target};
+use admit::admit;
 use body::{Body, Relay};
 use client::Client;
 use exchange::{Deadlines, Exchange};
 use forward::Plan;
 use head::Head;
-use tunnel::{Limits, Opening, Tunnel};
+use tunnel::Opening;
 
 /// By the version in which the request was received (RFC 9110, section 7.6.3).
 const VIA_HTTP_11: HeaderValue = HeaderValue::from_static("1.1 tidegate");
@@ -170,83 +169,6 @@ fn assemble(parts: &mut Parts, body: RequestBody) -> Request<RequestBody> {
     request
 }
 
-/// From the head to the route: everything that is decided before a byte of the body is read.
-fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
-    let mut seen = fields::scan_request(&parts.headers, exchange.is_logged());
-    exchange.saw_fields(&mut seen);
-    let uri_bytes = exchange.listener().limits.uri_bytes;
-    let checked = head::check(parts, seen, uri_bytes);
-    // Also of a head that is refused: its target is what one looks for in the log.
-    exchange.saw_target(&parts.uri);
-    let head = checked?;
-    exchange.saw_host(head.host.as_ref());
-    if exchange.client.worker.drain.phase() >= Phase::Closing {
-        return Err(draining());
-    }
-    let target = find_route(exchange, parts, &head)?;
-    exchange.follow(target.route);
-    if head.handshake.is_some() {
-        let route = &exchange.pin.routes[target.route as usize];
-        admit_websocket(exchange, parts, &head, route)?;
-    }
-    Ok((head, target))
-}
-
-/// What is asked of a handshake beside all that is asked of a request.
-#[cold]
-fn admit_websocket(
-    exchange: &Exchange,
-    parts: &Parts,
-    head: &Head,
-    route: &Route,
-) -> Result<(), Refusal> {
-    // Who opens a socket now would lose it in a moment.
-    if exchange.client.worker.drain.phase() >= Phase::Announced {
-        return Err(draining());
-    }
-    let Some(websocket) = &route.websocket else {
-        return Err(Refusal::because(
-            Reason::UpgradeRefused,
-            format!("route {} takes no WebSocket", route.name),
-        ));
-    };
-    let mut origins = parts.headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else {
-        return Ok(());
-    };
-    if origins.next().is_some() || !origin::allows(&websocket.origins, origin, head.host.as_ref()) {
-        return Err(Refusal::because(
-            Reason::OriginDenied,
-            format!("route {} takes no WebSocket from this Origin", route.name),
-        ));
-    }
-    Ok(())
-}
-
-fn draining() -> Refusal {
-    Refusal::from(Reason::Draining).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
-}
-
-fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
-    let asked = route::Asked {
-        listener: exchange.client.listener as u16,
-        host: head.host_name(),
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        method: &parts.method,
-        headers: &parts.headers,
-    };
-    match exchange.pin.table.find(&asked) {
-        Routed::Match(target) => Ok(*target),
-        Routed::MethodNotAllowed(allowed) => {
-            let allow = HeaderValue::from_str(&allowed.to_string())
-                .unwrap_or_else(|_| HeaderValue::from_static(""));
-            Err(Refusal::from(Reason::MethodNotAllowed).with(header::ALLOW, allow))
-        }
-        Routed::None => Err(Refusal::from(Reason::RouteNotFound)),
-    }
-}
-
 fn expects(parts: &Parts) -> bool {
     parts.headers.contains_key(header::EXPECT)
 }
@@ -321,8 +243,9 @@ fn take_body(
         &worker.timers,
         exchange.started,
     );
-    exchange.upload = Some(upload.clone());
-    RequestBody::Upload(upload)
+    let body = upload.hand_out();
+    exchange.upload = Some(upload);
+    body
 }
 
 /// Turns the client's head into the head that the upstream sees.
@@ -405,7 +328,7 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     change_answer(&exchange, &mut head.headers);
     let socket = exchange.opening.take().and_then(|opening| opening.socket);
     if let Some(socket) = socket {
-        open_tunnel(&mut exchange, socket);
+        tunnel::open(&mut exchange, socket);
     } else if must_close(&exchange) {
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -418,22 +341,6 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
         return Response::from_parts(head, Body::Own(Bytes::new()));
     }
     Response::from_parts(head, Body::Relay(relay))
-}
-
-/// Leaves at the connection what it becomes when the 101 has left.
-#[cold]
-fn open_tunnel(exchange: &mut Exchange, upstream: Socket) {
-    let limits = Limits {
-        idle: exchange
-            .route()
-            .and_then(|route| route.websocket.as_ref())
-            .and_then(|websocket| websocket.idle),
-        write: exchange.listener().timeouts.write,
-    };
-    if let Some(session) = exchange.hand_over() {
-        let tunnel = Tunnel::new(upstream, limits, session);
-        exchange.client.tunnel.replace(Some(Box::new(tunnel)));
-    }
 }
 
 fn change_answer(exchange: &Exchange, headers: &mut HeaderMap) {

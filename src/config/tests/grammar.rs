@@ -225,3 +225,17 @@ fn what_is_no_default_is_refused_once() {
         ]
     );
 }
+
+#[test]
+fn a_word_that_is_a_key_of_the_map_beside_it_says_so() {
+    assert_eq!(
+        problems(&format!("{LISTENER}errors: detail")),
+        ["2:9 `detail` alone says too little"]
+    );
+    // A value of a header may be any text.
+    let text = format!(
+        "{LISTENER}routes: [{{ match: {{ headers: {{ a: regex, b: present }} }}, respond: {{}} }}]"
+    );
+    let one = &meaning(&text).routes[0].matches[0];
+    assert_eq!(one.headers[0].1, ValueMatch::Exact("regex".into()));
+}

@@ -1,0 +1,93 @@
+//! From the head of a request to its route: everything that is decided before a byte of the body is read.
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+
+use super::exchange::Exchange;
+use super::head::{self, Head};
+use crate::drain::Phase;
+use crate::error::Reason;
+use crate::http::reply::Refusal;
+use crate::http::{fields, origin};
+use crate::route::{self, Found as Routed};
+use crate::snapshot::{Route, Target};
+
+/// Checks the head and finds the route.
+///
+/// # Errors
+/// What the head, the drain or the table of routes has against the request.
+pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
+    let mut seen = fields::scan_request(&parts.headers, exchange.is_logged());
+    exchange.saw_fields(&mut seen);
+    let uri_bytes = exchange.listener().limits.uri_bytes;
+    let checked = head::check(parts, seen, uri_bytes);
+    // Also of a head that is refused: its target is what one looks for in the log.
+    exchange.saw_target(&parts.uri);
+    let head = checked?;
+    exchange.saw_host(head.host.as_ref());
+    if exchange.client.worker.drain.phase() >= Phase::Closing {
+        return Err(draining());
+    }
+    let target = find_route(exchange, parts, &head)?;
+    exchange.follow(target.route);
+    if head.handshake.is_some() {
+        let route = &exchange.pin.routes[target.route as usize];
+        admit_websocket(exchange, parts, &head, route)?;
+    }
+    Ok((head, target))
+}
+
+/// What is asked of a handshake beside all that is asked of a request.
+#[cold]
+fn admit_websocket(
+    exchange: &Exchange,
+    parts: &Parts,
+    head: &Head,
+    route: &Route,
+) -> Result<(), Refusal> {
+    // Who opens a socket now would lose it in a moment.
+    if exchange.client.worker.drain.phase() >= Phase::Announced {
+        return Err(draining());
+    }
+    let Some(websocket) = &route.websocket else {
+        return Err(Refusal::because(
+            Reason::UpgradeRefused,
+            format!("route {} takes no WebSocket", route.name),
+        ));
+    };
+    let mut origins = parts.headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else {
+        return Ok(());
+    };
+    if origins.next().is_some() || !origin::allows(&websocket.origins, origin, head.host.as_ref()) {
+        return Err(Refusal::because(
+            Reason::OriginDenied,
+            format!("route {} takes no WebSocket from this Origin", route.name),
+        ));
+    }
+    Ok(())
+}
+
+fn draining() -> Refusal {
+    Refusal::from(Reason::Draining).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
+    let asked = route::Asked {
+        listener: exchange.client.listener as u16,
+        host: head.host_name(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    match exchange.pin.table.find(&asked) {
+        Routed::Match(target) => Ok(*target),
+        Routed::MethodNotAllowed(allowed) => {
+            let allow = HeaderValue::from_str(&allowed.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static(""));
+            Err(Refusal::from(Reason::MethodNotAllowed).with(header::ALLOW, allow))
+        }
+        Routed::None => Err(Refusal::from(Reason::RouteNotFound)),
+    }
+}

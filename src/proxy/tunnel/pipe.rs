@@ -1,0 +1,175 @@
+//! The bytes of a tunnel: from socket to socket through one buffer of the worker, as fast as the slower side takes them.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::metrics::ClosedBy;
+use crate::proxy::worker::Worker;
+
+/// Two sockets, and what is on its way between them.
+pub(super) struct Pipe<C, U> {
+    pub(super) client: C,
+    pub(super) upstream: U,
+    /// From the client to the upstream.
+    pub(super) up: Flow,
+    /// From the upstream to the client.
+    pub(super) down: Flow,
+}
+
+/// One direction.
+pub(super) struct Flow {
+    /// Read, and not yet taken by the other side. Nothing more is read while there is something.
+    pub(super) rest: Bytes,
+    pub(super) stage: Stage,
+    /// Bytes written since this was last set to 0.
+    pub(super) written: usize,
+}
+
+/// How far one direction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    /// The reading side has ended; the writing side is told when it has taken the rest.
+    Ended,
+    /// Both know.
+    Over,
+    /// The socket that is read from broke.
+    SourceBroke,
+    /// The socket that is written to broke.
+    SinkBroke,
+}
+
+impl<C, U> Pipe<C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Moves what can be moved; tells whether anything did.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, worker: &Worker) -> bool {
+        let mut scratch = worker.scratch();
+        let (client, upstream) = (&mut self.client, &mut self.upstream);
+        let up = self.up.poll(cx, client, upstream, &mut scratch);
+        let down = self.down.poll(cx, upstream, client, &mut scratch);
+        up || down
+    }
+}
+
+impl<C, U> Pipe<C, U> {
+    /// Who ended it, if it has ended.
+    pub(super) fn ended_by(&self) -> Option<ClosedBy> {
+        match (self.up.stage, self.down.stage) {
+            (Stage::SourceBroke, _) | (_, Stage::SinkBroke) => Some(ClosedBy::Client),
+            (Stage::SinkBroke, _) | (_, Stage::SourceBroke) => Some(ClosedBy::Upstream),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.up.stage == Stage::Over && self.down.stage == Stage::Over
+    }
+}
+
+impl Flow {
+    pub(super) fn beginning_with(early: Bytes) -> Flow {
+        Flow {
+            // An empty `Bytes` would go on owning its block.
+            rest: if early.is_empty() {
+                Bytes::new()
+            } else {
+                early
+            },
+            stage: Stage::Open,
+            written: 0,
+        }
+    }
+
+    /// Moves what can be moved; tells whether anything did.
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        scratch: &mut [u8],
+    ) -> bool
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let before = (self.written, self.stage);
+        while let Poll::Ready(true) = self.step(cx, from, to, scratch) {}
+        before != (self.written, self.stage)
+    }
+
+    /// One step; `Ready(false)` when nothing more will ever move.
+    fn step<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        scratch: &mut [u8],
+    ) -> Poll<bool>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if !self.rest.is_empty() {
+            let written = ready!(Pin::new(to).poll_write(cx, &self.rest));
+            return Poll::Ready(self.note_written(written).is_some_and(|n| {
+                self.rest.advance(n);
+                if self.rest.is_empty() {
+                    // An empty `Bytes` would go on owning its block.
+                    self.rest = Bytes::new();
+                }
+                true
+            }));
+        }
+        match self.stage {
+            Stage::Open => {}
+            Stage::Ended => {
+                let told = ready!(Pin::new(to).poll_shutdown(cx));
+                self.stage = told.map_or(Stage::SinkBroke, |()| Stage::Over);
+                return Poll::Ready(false);
+            }
+            Stage::Over | Stage::SourceBroke | Stage::SinkBroke => return Poll::Ready(false),
+        }
+        let mut buf = ReadBuf::new(scratch);
+        if ready!(Pin::new(from).poll_read(cx, &mut buf)).is_err() {
+            self.stage = Stage::SourceBroke;
+            return Poll::Ready(false);
+        }
+        let read = buf.filled();
+        if read.is_empty() {
+            self.stage = Stage::Ended;
+            return Poll::Ready(true);
+        }
+        let n = match Pin::new(to).poll_write(cx, read) {
+            Poll::Pending => 0,
+            Poll::Ready(written) => match self.note_written(written) {
+                Some(n) => n,
+                None => return Poll::Ready(false),
+            },
+        };
+        if n < read.len() {
+            self.rest = Bytes::copy_from_slice(&read[n..]);
+        }
+        Poll::Ready(true)
+    }
+
+    /// `None` when the writing side broke; a socket that takes nothing will never take anything.
+    fn note_written(&mut self, written: io::Result<usize>) -> Option<usize> {
+        match written {
+            Ok(n) if n > 0 => {
+                self.written = self.written.wrapping_add(n);
+                Some(n)
+            }
+            Ok(_) | Err(_) => {
+                self.stage = Stage::SinkBroke;
+                None
+            }
+        }
+    }
+}
