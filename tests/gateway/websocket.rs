@@ -258,6 +258,6 @@ fn sockets_are_counted_and_are_no_long_requests() {
     );
     let mut closes = page.all().iter().filter(|sample| sample.name == CLOSES);
     assert!(closes.all(|sample| sample.labels.contains_key("code")));
-    let line = gateway.await_access("status", "101");
+    let line = gateway.await_access("method", "GET");
     assert_eq!(line["status"], 101);
 }

@@ -89,7 +89,8 @@ fn a_thousand_sockets_live_through_a_thousand_reloads() {
     assert!(grown < GROWTH, "{} KiB more", grown >> 10);
     drop(clients);
     gateway.await_metric(OPEN, &ALL, 0.0);
-    upstream.await_all_closed();
+    let busy = [("upstream", "app"), ("state", "busy")];
+    gateway.await_metric("tidegate_upstream_connections", &busy, 0.0);
 }
 
 /// A generation of 20,000 bytes of text for each of 300 routes, and one without them: what the first weighs must go,

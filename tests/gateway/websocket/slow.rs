@@ -1,7 +1,7 @@
 //! Who does not read is waited for, not stored for: the other side is slowed down, and a deadline ends it.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -241,16 +241,18 @@ fn a_flood_leaves_room_for_the_other_direction() {
     let flood = thread::spawn(move || while writer.write_all(&[1; 64 * 1024]).is_ok() {});
     // A neighbour on the same worker, too.
     let mut neighbour = gateway.client();
+    let mut worst = Duration::ZERO;
     for number in 0..200_u8 {
         let begin = Instant::now();
         assert_eq!(client.bytes(1), [number]);
-        let waited = begin.elapsed();
-        assert!(waited < Duration::from_secs(2), "{number}: {waited:?}");
+        worst = worst.max(begin.elapsed());
         if number % 50 == 0 {
             neighbour.get("/ours").expect_ok();
         }
     }
-    drop(client);
+    eprintln!("the longest wait for a byte: {worst:?}");
+    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    client.writer().shutdown(Shutdown::Both).unwrap();
     flood.join().unwrap();
     gateway.await_metric(OPEN, &ALL, 0.0);
 }
