@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod answers;
+mod autobahn;
 mod config_dir;
 mod connections;
 mod drain;

@@ -19,10 +19,10 @@ const MIB: u64 = 1 << 20;
 const IN_SOCKETS: u64 = 24 * MIB;
 
 /// What the gateway may hold for a socket whose reader is slow.
-const HELD: u64 = 256 * 1024;
+const HELD: u64 = 128 * 1024;
 
 /// Memory that comes with any work at all.
-const WORK: u64 = 6 * MIB;
+const WORK: u64 = 8 * MIB;
 
 /// A stream of bytes in which every place can be told from its neighbours.
 fn block(from: u64, length: usize) -> Vec<u8> {
