@@ -166,7 +166,7 @@ fn many_slow_readers_take_little_each() {
         last.1.elapsed() > Duration::from_millis(600)
     });
     let grown = gateway.rss().saturating_sub(rss);
-    eprintln!("{} KiB for each slow reader", grown / sockets >> 10);
+    eprintln!("{} KiB for each slow reader", (grown / sockets) >> 10);
     assert!(grown < WORK + sockets * HELD, "{grown} for {sockets}");
     drop((clients, first));
     gateway.await_metric(OPEN, &ALL, 0.0);
