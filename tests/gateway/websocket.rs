@@ -7,6 +7,7 @@ mod fields;
 mod handshake;
 mod passage;
 mod reload;
+mod sharing;
 mod slow;
 
 use std::net::SocketAddr;

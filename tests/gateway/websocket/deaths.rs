@@ -103,6 +103,9 @@ impl Scene {
         let busy = [("upstream", "app"), ("state", "busy")];
         self.gateway
             .await_metric("tidegate_upstream_connections", &busy, count as f64);
+        let held = [("listener", "main")];
+        self.gateway
+            .await_metric("tidegate_connections", &held, count as f64);
         sockets
     }
 
