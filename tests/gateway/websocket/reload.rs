@@ -65,6 +65,12 @@ fn a_thousand_sockets_live_through_a_thousand_reloads() {
         let wanted = number.to_string();
         assert_eq!(fresh.field("x-generation"), Some(wanted.as_str()));
         clients[number % sockets].expect_echo(&frame);
+        if number % 4 == 0 {
+            // Opened under every kind of generation, not under the first alone.
+            let mut client = gateway.client();
+            client.upgrade(&Handshake::to("/later/socket"));
+            clients.push(client);
+        }
         if number % 25 == 0 {
             let now = gateway.metrics();
             now.expect_not_below(&last);
@@ -75,7 +81,7 @@ fn a_thousand_sockets_live_through_a_thousand_reloads() {
     for client in &mut clients {
         client.expect_echo(&frame);
     }
-    gateway.await_metric(OPEN, &ALL, sockets as f64);
+    gateway.await_metric(OPEN, &ALL, clients.len() as f64);
     assert_eq!(gateway.metric(CLOSES, &ALL).unwrap_or_default(), 0.0);
     // As in `reload_load`: the most of the beginning and the least of the end.
     let early = memory[..reloads / 2].iter().max().unwrap();
