@@ -26,6 +26,7 @@ deny:
 test: ## Every test; installs what they need
 	.ci/need curl curl
 	.ci/need promtool prometheus
+	.ci/need-python kosoku==0.1.0 websockets==17.4
 	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --no-fail-fast; \
 	else \
@@ -48,9 +49,9 @@ gate: ## Refuses counts that have grown by 2 %
 	.ci/need-cargo gungraun-runner "$$(sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
 	python3 benches/gate.py
 
-loadtest: ## Measures Tidegate against nginx and HAProxy, about 7 minutes
+loadtest: ## Measures Tidegate against nginx and HAProxy, about 14 minutes
 	.ci/need nginx nginx-light
 	.ci/need haproxy haproxy
 	.ci/need wrk wrk
-	cargo build --locked --release
+	cargo build --locked --release --bins --example sockets
 	loadtest/run

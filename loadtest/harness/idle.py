@@ -16,9 +16,9 @@ POINTS = (0, 1_000, 3_000, 6_000, 9_000)
 """How many connections are open at each reading; readings beyond what the descriptor limit allows are left out."""
 
 
-def choose_points():
-    """The `POINTS` that this machine's descriptor limit allows."""
-    points = [point for point in POINTS if point <= most_connections() - 100]
+def choose_points(wanted=POINTS):
+    """Those of the `wanted` points that this machine's descriptor limit allows."""
+    points = [point for point in wanted if point <= most_connections() - 100]
     if len(points) < 2:
         raise Failed("the hard limit of open files is too low to measure idle connections (ulimit -Hn; 20000 is enough)")
     return points
@@ -38,9 +38,7 @@ def measure(running, scenario, settle_seconds):
                 expected = expected or answer
                 if answer != expected:
                     raise Failed(f"{running.name}, idle: connection {len(sockets)} was answered {answer!r}, the first {expected!r}")
-            for _ in range(STIRS):
-                time.sleep(settle_seconds)
-                _stir(running.port, request, scenario.answer_bytes)
+            settle(running.port, scenario, settle_seconds)
             readings.append({"connections": point, **counters.read_memory(running.child.pid)})
         closed = _count_closed(sockets)
     except OSError as error:
@@ -48,15 +46,22 @@ def measure(running, scenario, settle_seconds):
     finally:
         for client in sockets:
             client.close()
-    slopes = {f"{kind}_per_connection": _fit([(reading["connections"], reading[kind]) for reading in readings]) for kind in ("rss", "pss")}
-    return {"readings": readings, "closed_by_proxy": closed, **slopes}
+    return {"readings": readings, "closed_by_proxy": closed, **fit_slopes(readings)}
 
 
-def _stir(port, request, answer_bytes):
-    """Many requests on a connection that is closed again."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        for _ in range(STIR_REQUESTS):
-            _ask(client, request, answer_bytes)
+def settle(port, scenario, seconds):
+    """Waits, and keeps the allocator at work meanwhile: many requests, each time on a connection that is closed again."""
+    request = _write_request(port, scenario)
+    for _ in range(STIRS):
+        time.sleep(seconds)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            for _ in range(STIR_REQUESTS):
+                _ask(client, request, scenario.answer_bytes)
+
+
+def fit_slopes(readings):
+    """Bytes per connection, of both kinds of memory."""
+    return {f"{kind}_per_connection": _fit([(reading["connections"], reading[kind]) for reading in readings]) for kind in ("rss", "pss")}
 
 
 def _write_request(port, scenario):

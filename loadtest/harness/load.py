@@ -1,4 +1,4 @@
-"""One measurement: wrk against one proxy, and what the proxy's process tree spent on it."""
+"""One measurement: wrk or our WebSockets against one proxy, and what the proxy's process tree spent on it."""
 
 import json
 import resource
@@ -9,23 +9,33 @@ from . import counters
 from .process import Child, Failed
 
 SCRIPT = Path(__file__).resolve().parent.parent / "wrk.lua"
+SOCKETS = Path(__file__).resolve().parent.parent.parent / "target/release/examples/sockets"
+"""Both ends of the WebSockets, made of `sockets.rs`."""
 
 
 def send(scenario, port, seconds, connections, core, directory):
-    """Runs wrk for whole `seconds` and gives the numbers that it prints."""
-    output = directory / "wrk-output"
-    fields = [part for header in scenario.headers for part in header]
-    command = [
-        "wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", "--timeout", "5s", "--latency", "-s", SCRIPT,
-        f"http://127.0.0.1:{port}{scenario.path}", "--", scenario.method, scenario.body_bytes, *fields,
-    ]  # fmt: skip
-    with Child("wrk", command, core, output) as wrk:
-        if wrk.wait(seconds + 30) != 0:
-            raise Failed(f"wrk: {wrk.tail()}")
+    """Runs wrk, or `sockets` for messages, for whole `seconds` and gives the numbers that it prints."""
+    output = directory / "load-output"
+    if scenario.message_bytes:
+        name, command = "sockets", [SOCKETS, "talk", port, connections, seconds, scenario.message_bytes]
+    else:
+        name, command = "wrk", _write_wrk(scenario, port, seconds, connections)
+    with Child(name, command, core, output) as load:
+        if load.wait(seconds + 30) != 0:
+            raise Failed(f"{name}: {load.tail()}")
     for line in output.read_text().splitlines():
         if line.startswith("RESULT "):
             return json.loads(line.removeprefix("RESULT "))
-    raise Failed(f"wrk printed no result: {output.read_text()}")
+    raise Failed(f"{name} printed no result: {output.read_text()}")
+
+
+def _write_wrk(scenario, port, seconds, connections):
+    """The command line of wrk."""
+    fields = [part for header in scenario.headers for part in header]
+    return [
+        "wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", "--timeout", "5s", "--latency", "-s", SCRIPT,
+        f"http://127.0.0.1:{port}{scenario.path}", "--", scenario.method, scenario.body_bytes, *fields,
+    ]  # fmt: skip
 
 
 def measure(scenario, running, upstream, seconds, connections, cores, directory):
@@ -43,7 +53,7 @@ def measure(scenario, running, upstream, seconds, connections, cores, directory)
     busy, load_spent = counters.read_busy({*cores}) - busy_before, _read_reaped() - reaped_before
     requests = outcome["requests"]
     if requests == 0:
-        raise Failed(f"{running.name}, {scenario.name}: not one request was answered; its output: {running.child.tail()}")
+        raise Failed(f"{running.name}, {scenario.name}: not one {scenario.unit} was answered; its output: {running.child.tail()}")
     ours = spent.total_ns + upstream_spent.total_ns + load_spent
     return {
         "cpu_us": spent.total_ns / requests / 1000,
@@ -66,6 +76,6 @@ def measure(scenario, running, upstream, seconds, connections, cores, directory)
 
 
 def _read_reaped():
-    """Nanoseconds that our ended children took: between two readings, that is wrk."""
+    """Nanoseconds that our ended children took: between two readings, that is the load."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return round((used.ru_utime + used.ru_stime) * 1e9)

@@ -13,21 +13,25 @@ INK, FAINT, GRID, USER, SYSTEM, MARK = "#1f2933", "#616e7c", "#d9dee4", "#1b6ca8
 def write(run):
     """The whole picture as SVG text."""
     panels = [
-        (f"{scenario.name}: {scenario.title}", _load_rows(run, scenario.name)) for scenario in scenarios.LOADS if scenario.name in run["summary"]
+        (f"{scenario.name}: {scenario.title}", _load_rows(run, scenario.name), scenario.unit) for scenario in scenarios.LOADS if scenario.name in run["summary"]
     ]
     reference = run["references"][0] if run["references"] else None
     body, top = [], 76
-    for title, rows in panels:
-        body += _draw_panel(top, title, rows, "CPU us per request: user (dark), system (light)", reference and f"CPU / {reference}, quartiles", ".1f")
+    for title, rows, unit in panels:
+        body += _draw_panel(top, title, rows, f"CPU us per {unit}: user (dark), system (light)", reference and f"CPU / {reference}, quartiles", ".1f")
         top += HEAD + ROW * len(rows) + 18
-    if run["idle_summary"]:
-        rows = _idle_rows(run)
-        body += _draw_panel(top, "idle: memory per idle keep-alive connection", rows, "PSS bytes per connection", reference and f"PSS / {reference}", ",.0f")
-        top += HEAD + ROW * len(rows) + 18
+    for summary, title, unit in (
+        (run["idle_summary"], "idle: memory per idle keep-alive connection", "connection"),
+        (run["ws_idle_summary"], "ws-idle: memory per WebSocket at rest", "socket"),
+    ):
+        if summary:
+            rows = _idle_rows(run, summary)
+            body += _draw_panel(top, title, rows, f"PSS bytes per {unit}", reference and f"PSS / {reference}", ",.0f")
+            top += HEAD + ROW * len(rows) + 18
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}" font-family="system-ui, sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{top}" fill="#ffffff"/>',
-        _text(MARGIN, 34, "Load test: what one request costs", size=19, weight="600"),
+        _text(MARGIN, 34, "Load test: what one request or message costs", size=19, weight="600"),
         _text(MARGIN, 56, f"{run['began']} · {run['machine']['cpu']} · {run['rounds_done']} rounds · shorter is better", fill=FAINT),
     ]
     return "\n".join([*head, *body, "</svg>", ""])
@@ -49,8 +53,7 @@ def _split(one):
     return [user_part, cost - user_part]
 
 
-def _idle_rows(run):
-    summary = run["idle_summary"]
+def _idle_rows(run, summary):
     return [
         (name, [max(0.0, summary[name]["pss_per_connection"]["median"])], _first_ratio(run, summary[name], "pss_per_connection"))
         for name in run["order"]

@@ -47,12 +47,13 @@ def choose_port():
 class Child:
     """One started program; use it as a context manager."""
 
-    def __init__(self, name, command, core, output):
-        """`core` is the one core it may use, or None; `output` is a path that takes stdout and stderr."""
+    def __init__(self, name, command, core, output, told=False):
+        """`core` is the one core it may use, or None; `output` is a path that takes stdout and stderr; `told`: it reads what `tell` says."""
         self.name = name
         self.command = [str(word) for word in command]
         self.core = core
         self.output = output
+        self.stdin = subprocess.PIPE if told else subprocess.DEVNULL
         self.process = None
 
     def __enter__(self):
@@ -60,7 +61,7 @@ class Child:
         # start_new_session: Ctrl-C reaches us alone, and we end the children in order.
         with open(self.output, "wb") as sink:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, preexec_fn=_die_with_parent
+                command, stdin=self.stdin, stdout=sink, stderr=sink, start_new_session=True, preexec_fn=_die_with_parent
             )
         return self
 
@@ -76,6 +77,14 @@ class Child:
         """Raises `Failed` with the tail of its output if it no longer runs."""
         if self.process.poll() is not None:
             raise Failed(f"{self.name} ended with status {self.process.returncode}: {self.tail()}")
+
+    def tell(self, line):
+        """Writes a line to its standard input."""
+        try:
+            self.process.stdin.write(f"{line}\n".encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failed(f"{self.name} takes no more orders: {self.tail()}") from None
 
     def tail(self):
         """The last lines that it wrote."""
@@ -93,6 +102,8 @@ class Child:
         """Asks it to end, and after `patience` seconds ends it and every descendant it had, each by its id."""
         if self.process is None or self.process.poll() is not None:
             return
+        if self.process.stdin:
+            self.process.stdin.close()
         tree = counters.find_tree(self.pid)
         self.process.send_signal(ask)
         try:

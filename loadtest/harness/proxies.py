@@ -3,10 +3,12 @@
 import http.client
 import os
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .load import SOCKETS
 from .process import Child, Failed, choose_port, descriptor_limit, wait_until
 
 PEERS = Path(__file__).resolve().parent.parent / "peers"
@@ -76,13 +78,30 @@ def start_upstream(stack, directory, core):
     return _start(stack, Running("upstream", port, Child("upstream", ["haproxy", "-db", "-f", config], core, directory / "output")))
 
 
-def start_proxy(stack, proxy, upstream, directory, core, connections):
-    """Starts one proxy in front of `upstream` for at most `connections` clients, and checks what it forwards."""
+def start_echo(stack, directory, core):
+    """Starts the upstream of the WebSockets, to be stopped with `stack`."""
+    directory.mkdir(parents=True)
+    port = choose_port()
+    running = Running("echo", port, Child("echo", [SOCKETS, "echo", port], core, directory / "output"))
+    stack.enter_context(running.child)
+
+    def listens():
+        running.child.fail_if_ended()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, READY_SECONDS, "the echo listened")
+    return running
+
+
+def start_proxy(stack, proxy, upstream, echo, directory, core, connections):
+    """Starts one proxy in front of `upstream`, and of `echo` for WebSockets if there is one, for at most `connections` clients; checks what it forwards."""
     directory.mkdir(parents=True)
     port = choose_port()
     values = {
         "PORT": port,
         "UPSTREAM_PORT": upstream.port,
+        "ECHO_PORT": (echo or upstream).port,
         "CONNECTIONS": connections,
         "DESCRIPTORS": 2 * connections,
         "USER": "user root;" if os.geteuid() == 0 else "",
@@ -136,6 +155,9 @@ def find_unequal_work(running):
 def check_answer(running, scenario):
     """Raises `Failed` unless one request of the scenario gets the right answer."""
     running.child.fail_if_ended()
+    if scenario.message_bytes:
+        _check_socket(running, scenario)
+        return
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)
     try:
         connection.request(scenario.method, scenario.path, body=b"b" * scenario.body_bytes or None, headers=dict(scenario.headers))
@@ -147,6 +169,13 @@ def check_answer(running, scenario):
         connection.close()
     if answer.status != 200 or len(body) != scenario.answer_bytes:
         raise Failed(f"{running.name}, {scenario.name}: status {answer.status} and {len(body)} bytes, not 200 and {scenario.answer_bytes}")
+
+
+def _check_socket(running, scenario):
+    """Raises `Failed` unless a WebSocket opens and gives back what it is told."""
+    told = subprocess.run([SOCKETS, "hold", str(running.port)], input="1\n", capture_output=True, text=True, timeout=10, check=False)
+    if told.stdout != "1\n":
+        raise Failed(f"{running.name}, {scenario.name}: no WebSocket: {told.stdout}{told.stderr}; its output: {running.child.tail()}")
 
 
 def _start(stack, running):

@@ -16,7 +16,9 @@ def write(run):
         if scenario.name in run["summary"]:
             parts += _write_load(run, scenario)
     if run["idle_summary"]:
-        parts += _write_idle(run)
+        parts += _write_idle(run, "idle_summary", "idle: memory per idle keep-alive connection after one request with 12 headers", "connection")
+    if run["ws_idle_summary"]:
+        parts += _write_idle(run, "ws_idle_summary", "ws-idle: memory per WebSocket at rest after one message", "socket")
     notes = list_cautions(run)
     parts += ["## Cautions", "", *(f"- {note}" for note in notes), ""] if notes else ["No cautions.", ""]
     return "\n".join(parts)
@@ -28,7 +30,7 @@ def _describe_run(run):
     yield ""
     yield (
         f"{run['rounds_done']} rounds (of {plan['rounds']}), {plan['seconds']} s each, {plan['connections']} keep-alive connections; "
-        f"the proxy on core {plan['proxy_core']}, wrk and the upstream on core {plan['load_core']}. "
+        f"the proxy on core {plan['proxy_core']}, the load and the upstream on core {plan['load_core']}. "
         "CPU is that of the whole process tree; ratios are medians over rounds of the ratio inside one round, quartiles in brackets."
     )
     yield ""
@@ -39,8 +41,9 @@ def _describe_run(run):
 def _write_load(run, scenario):
     proxies = run["summary"][scenario.name]
     references = [name for name in run["references"] if name in proxies]
-    heads = ["proxy", "CPU us/req", "user + system", *(f"CPU / {name}" for name in references), "requests/s", "p50 ms", "p99 ms", "p99.9 ms"]
-    heads += ["errors", "RSS / PSS MiB", "syscalls/req", "core used"]
+    each = {"request": "req", "message": "message"}[scenario.unit]
+    heads = ["proxy", f"CPU us/{each}", "user + system", *(f"CPU / {name}" for name in references), f"{scenario.unit}s/s", "p50 ms", "p99 ms", "p99.9 ms"]
+    heads += ["errors", "RSS / PSS MiB", f"syscalls/{each}", "core used"]
     rows = []
     for name in run["order"]:
         if name not in proxies:
@@ -67,10 +70,10 @@ def _write_load(run, scenario):
     yield ""
 
 
-def _write_idle(run):
-    summary = run["idle_summary"]
+def _write_idle(run, name, title, unit):
+    summary = run[name]
     references = [name for name in run["references"] if name in summary]
-    heads = ["proxy", "PSS bytes/connection", "RSS bytes/connection", *(f"PSS / {name}" for name in references), "PSS MiB at each step", "closed by proxy"]
+    heads = ["proxy", f"PSS bytes/{unit}", f"RSS bytes/{unit}", *(f"PSS / {name}" for name in references), "PSS MiB at each step", "closed by proxy"]
     rows = []
     for name in run["order"]:
         if name in summary:
@@ -85,7 +88,7 @@ def _write_idle(run):
                     str(one["closed"]),
                 ]
             )
-    yield from ("## idle: memory per idle keep-alive connection after one request with 12 headers", "", *_lay_out(heads, rows), "")
+    yield from (f"## {title}", "", *_lay_out(heads, rows), "")
 
 
 def list_cautions(run):
@@ -97,7 +100,7 @@ def list_cautions(run):
     kinds = (
         ("Errors (their kinds are in data.json)", lambda one: one["errors"], str),
         (
-            "Did not use up its core, so wrk, the upstream or another process set the pace: requests/s and latencies are not its own, "
+            "Did not use up its core, so the load, the upstream or another process set the pace: requests/s and latencies are not its own, "
             "and its CPU per request is if anything too high (it wakes more often for less)",
             lambda one: (_median(one, "proxy_core_share") < LEAST_CORE_SHARE) * _median(one, "proxy_core_share"),
             "{:.0%}".format,
@@ -112,7 +115,8 @@ def list_cautions(run):
     for what, doubt, show in kinds:
         if found := [f"{cell} {show(doubt(one))}" for cell, one in cells if doubt(one)]:
             notes.append(f"{what}: {', '.join(found)}.")
-    notes += [f"{name}: {one['closed']} idle connections were closed by it." for name, one in run["idle_summary"].items() if one["closed"]]
+    for name, unit in (("idle_summary", "idle connections"), ("ws_idle_summary", "WebSockets at rest")):
+        notes += [f"{proxy}: {one['closed']} {unit} were closed by it." for proxy, one in run[name].items() if one["closed"]]
     return notes + run["warnings"]
 
 

@@ -14,6 +14,13 @@ class Scenario:
     method: str = "GET"
     body_bytes: int = 0
     headers: tuple[tuple[str, str], ...] = ()
+    message_bytes: int = 0
+    """Above 0 it is no request but a message of this length, there and back on a WebSocket."""
+
+    @property
+    def unit(self):
+        """What is counted."""
+        return "message" if self.message_bytes else "request"
 
 
 # With Host, which every client writes itself, twelve: what a browser sends to a site it has been to.
@@ -31,14 +38,21 @@ BROWSER_HEADERS = (
     ("Sec-Fetch-Site", "same-origin"),
 )
 
+HEADERS = Scenario("headers", "GET with 12 browser-like headers, 128-byte answer", "/small", 128, headers=BROWSER_HEADERS)
+
 LOADS = (
     Scenario("small", "small GET, 128-byte answer", "/small", 128),
-    Scenario("headers", "GET with 12 browser-like headers, 128-byte answer", "/small", 128, headers=BROWSER_HEADERS),
+    HEADERS,
     Scenario("answer-16k", "16 KiB answer", "/16k", 16384),
     Scenario("post-16k", "16 KiB POST, 128-byte answer", "/post", 128, method="POST", body_bytes=16384),
+    Scenario("ws-128", "WebSocket, 128-byte messages there and back", "/socket", 128, message_bytes=128),
+    Scenario("ws-64k", "WebSocket, 64 KiB messages there and back", "/socket", 65536, message_bytes=65536),
 )
 
 IDLE = "idle"
 """The name of the other measurement: memory per idle connection (see `idle`)."""
 
-NAMES = tuple(scenario.name for scenario in LOADS) + (IDLE,)
+WS_IDLE = "ws-idle"
+"""The name of the third measurement: memory per WebSocket at rest (see `held`)."""
+
+NAMES = tuple(scenario.name for scenario in LOADS) + (IDLE, WS_IDLE)

@@ -28,7 +28,7 @@ def choose_tool():
 
 
 def measure(tool, scenario, running, seconds, connections, cores, directory):
-    """Calls per request while wrk runs for `seconds`: the sum, and by name what is at least one in a hundred requests."""
+    """Calls per request while the load runs for `seconds`: the sum, and by name what is at least one in a hundred requests."""
     count = _count_with_perf if tool == "perf" else _count_with_strace
     calls, outcome = count(running, directory, lambda: load.send(scenario, running.port, seconds, connections, cores[1], directory))
     requests = outcome["requests"]

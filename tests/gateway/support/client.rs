@@ -241,12 +241,22 @@ impl Client {
             .map(|_| ())
     }
 
+    /// Reads exactly `count` bytes, of whatever protocol.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        self.wire.bytes(count).expect("so many bytes")
+    }
+
     /// Reads until the gateway closes.
     pub(crate) fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.wire
             .read_to_end(&mut |more| bytes.extend_from_slice(more))?;
         Ok(bytes)
+    }
+
+    /// Reads until the gateway closes, gives it to `sink` as it comes.
+    pub(crate) fn stream_to_end(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.wire.read_to_end(sink)
     }
 
     /// Fails unless the gateway closes the connection without sending anything more.

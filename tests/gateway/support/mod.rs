@@ -11,6 +11,7 @@ mod namespace;
 mod setup;
 mod upstream;
 mod wait;
+mod websocket;
 mod wire;
 
 pub(crate) use client::{Client, Response};
@@ -22,4 +23,7 @@ pub(crate) use namespace::{mounted, without_events};
 pub(crate) use setup::Setup;
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
 pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
+pub(crate) use websocket::{
+    ACCEPT, Chat, Handshake, KEY, Opcode, echoing, masked, plain, reflecting, switching,
+};
 pub(crate) use wire::{Head, is_timeout};

@@ -117,6 +117,27 @@ impl Peer {
         Some((request, body))
     }
 
+    /// Reads exactly `count` bytes, of whatever protocol.
+    pub(crate) fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.wire.bytes(count)
+    }
+
+    /// Reads what is there, at least a byte; nothing once the gateway has ended its side.
+    pub(crate) fn some_bytes(&mut self) -> io::Result<Vec<u8>> {
+        self.wire.some_bytes()
+    }
+
+    /// What was read behind the last request.
+    pub(crate) fn take_ahead(&mut self) -> Vec<u8> {
+        self.wire.take_ahead()
+    }
+
+    /// Waits as long as the test lives instead of for the patience: at its end every socket is shut.
+    pub(crate) fn be_patient(&self) {
+        self.wire.stream().set_read_timeout(None).unwrap();
+        self.wire.stream().set_write_timeout(None).unwrap();
+    }
+
     /// Sends `bytes`; an error if the gateway closed.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.wire.send(bytes.as_ref())

@@ -207,6 +207,26 @@ impl Wire {
         Ok(())
     }
 
+    /// Reads exactly `count` bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(count);
+        self.exactly(count as u64, &mut |more| bytes.extend_from_slice(more))?;
+        Ok(bytes)
+    }
+
+    /// Reads what is there, at least a byte; nothing at the end of the stream.
+    pub(crate) fn some_bytes(&mut self) -> io::Result<Vec<u8>> {
+        if self.ahead().is_empty() {
+            self.fill()?;
+        }
+        Ok(self.take_ahead())
+    }
+
+    /// What was read and not yet looked at.
+    pub(crate) fn take_ahead(&mut self) -> Vec<u8> {
+        self.take(self.ahead().len())
+    }
+
     /// Reads a body to its end, gives it to `sink` as it comes and returns the trailers.
     pub(crate) fn body(
         &mut self,
