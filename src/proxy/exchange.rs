@@ -1,6 +1,7 @@
 //! One request and its answer: exactly one count and one line in the log, however it ends.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -206,24 +207,9 @@ impl Exchange {
         }
     }
 
-    /// The clock, where the log wants to know how long something takes; else nobody needs it.
-    #[must_use]
-    pub fn clock_for_log(&self) -> Option<Nanos> {
-        self.note.is_some().then(|| self.client.worker.read_clock())
-    }
-
-    /// A connect that began at `since` has come to its end, for better or worse.
-    pub fn connected_since(&mut self, since: Option<Nanos>) {
-        if let (Some(now), Some(since)) = (self.clock_for_log(), since)
-            && let Some(note) = &mut self.note
-        {
-            *note.connect.get_or_insert_default() += now.since(since);
-        }
-    }
-
     /// The upstream and endpoint held.
     #[must_use]
-    pub fn held(&self) -> Option<(&Upstream, &EndpointState)> {
+    pub fn held(&self) -> Option<(&Upstream, &Arc<EndpointState>)> {
         let lease = self.lease?;
         Some((
             &self.pin.upstreams[lease.upstream as usize],
@@ -425,7 +411,7 @@ impl Exchange {
             .map_or(&self.pin.unrouted, |route| &route.stats)
     }
 
-    fn endpoint_of(&self, lease: Lease) -> &EndpointState {
+    fn endpoint_of(&self, lease: Lease) -> &Arc<EndpointState> {
         let upstream = &self.pin.upstreams[lease.upstream as usize];
         &upstream.endpoints[lease.endpoint as usize].state
     }

@@ -11,6 +11,7 @@ pub mod forward;
 pub mod head;
 mod mirror;
 mod note;
+mod open;
 pub mod retry;
 pub mod tunnel;
 mod wait;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::Snapshot;
+use crate::upstream::Upstream;
 
 /// Where the control thread publishes and workers look.
 pub struct Shared {
@@ -33,6 +34,7 @@ impl Shared {
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Arc<Shared> {
         let version = snapshot.generation;
+        snapshot.upstreams.iter().for_each(Upstream::enforce);
         Arc::new(Shared {
             current: ArcSwap::from_pointee(snapshot),
             version: AtomicU64::new(version),
@@ -49,6 +51,7 @@ impl Shared {
     /// Makes `snapshot` the current one; returns the one it replaces, to be dropped where it holds up nobody.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let version = snapshot.generation;
+        snapshot.upstreams.iter().for_each(Upstream::enforce);
         let retired = self.current.swap(snapshot);
         self.version.store(version, Ordering::Release);
         self.published.send_replace(version);

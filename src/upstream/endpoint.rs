@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::permits::Permits;
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
 
@@ -35,6 +36,8 @@ pub struct EndpointState {
     pub uid: u64,
     /// Counters.
     pub stats: EndpointStats,
+    /// How many connections it bears.
+    pub permits: Arc<Permits>,
     in_flight: AtomicU32,
     shunned_until: AtomicU64,
 }
@@ -49,6 +52,7 @@ impl EndpointState {
             slot,
             uid,
             stats: EndpointStats::new(workers),
+            permits: Permits::new(workers),
             in_flight: AtomicU32::new(0),
             shunned_until: AtomicU64::new(0),
         }

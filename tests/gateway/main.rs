@@ -23,6 +23,7 @@ mod operator;
 mod operator_guards;
 mod paths;
 mod pool;
+mod pool_bound;
 mod proxy_protocol;
 mod redirects;
 mod reload;
