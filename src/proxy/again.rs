@@ -173,7 +173,7 @@ fn give_up(exchange: &mut Exchange, refusal: Option<Refusal>) -> Result<bool, Re
 fn throw_away(exchange: &mut Exchange, keeps_connection: bool) {
     let (answer, connection) = (exchange.answer.take(), exchange.connection.take());
     let Some(answer) = answer else { return };
-    exchange.discarded(answer.status());
+    exchange.heard(answer.status());
     if keeps_connection
         && let Some(connection) = connection
         && let Some(place) = exchange.place()

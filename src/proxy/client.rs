@@ -28,6 +28,8 @@ pub struct Client {
     pub wire: Arc<Wire>,
     /// The deadline of the exchange under way; kept for all of them, so that none registers a timer.
     pub deadline: Deadline,
+    /// Its number, unique in the process.
+    pub id: u64,
     /// Requests taken so far.
     pub requests: Cell<u64>,
     /// What the connection becomes when the 101 has left.
@@ -44,6 +46,7 @@ impl Client {
         let deadline = worker.timers.deadline();
         let wire = Arc::new(Wire::default());
         Rc::new(Client {
+            id: worker.number_connection(),
             worker,
             listener,
             peer,

@@ -1,7 +1,7 @@
 //! One request and its answer: exactly one count and one line in the log, however it ends.
 
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -10,8 +10,9 @@ use hyper::body::Incoming;
 
 use super::client::Client;
 use super::drain_rest::drain_rest;
+use super::lease::Lease;
 use super::note::Note;
-use super::tunnel::{Opening, Session};
+use super::tunnel::Opening;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::fields;
@@ -22,9 +23,7 @@ use crate::metrics::RouteStats;
 use crate::snapshot::shared::Pin;
 use crate::snapshot::{Listener, Route};
 use crate::time::Nanos;
-use crate::upstream::Upstream;
 use crate::upstream::connect::Connection;
-use crate::upstream::endpoint::EndpointState;
 
 /// The facts of one exchange. Dropped early, it counts as "the client left".
 pub struct Exchange {
@@ -48,14 +47,18 @@ pub struct Exchange {
     pub answer: Option<Response<Incoming>>,
     /// The opening of a WebSocket, where that is what the client asks for.
     pub opening: Option<Box<Opening>>,
+    /// Who the client is: the peer, or whom a trusted proxy names.
+    pub client_address: IpAddr,
+    /// What the balancer read from the request, if it asked.
+    pub asked: Option<Option<u64>>,
     /// Deadlines of the attempt's body and of the whole request.
     pub deadlines: Deadlines,
-    /// When the answer's head came; measured for the log only.
+    /// When the last answer's head came.
     pub head_at: Option<Nanos>,
     pub(super) method: Method,
     pub(super) version: Version,
     pub(super) route: Option<u32>,
-    lease: Option<Lease>,
+    pub(super) lease: Option<Lease>,
     pub(super) status: Option<StatusCode>,
     pub(super) reason: Option<Reason>,
     pub(super) note: Option<Box<Note>>,
@@ -72,15 +75,6 @@ pub struct Deadlines {
     pub body: Option<Duration>,
     /// The end of the whole request.
     pub due: Option<Nanos>,
-}
-
-/// One endpoint held for one attempt, by its place in the pinned snapshot.
-#[derive(Clone, Copy)]
-struct Lease {
-    upstream: u32,
-    endpoint: u32,
-    counted: bool,
-    since: Nanos,
 }
 
 impl Exchange {
@@ -104,6 +98,8 @@ impl Exchange {
             connection: None,
             answer: None,
             opening: None,
+            client_address: client.peer,
+            asked: None,
             deadlines: Deadlines::default(),
             head_at: None,
             method: parts.method.clone(),
@@ -164,7 +160,8 @@ impl Exchange {
     }
 
     /// The client's address is not the peer's.
-    pub fn saw_client(&mut self, address: std::net::IpAddr) {
+    pub fn saw_client(&mut self, address: IpAddr) {
+        self.client_address = address;
         if let Some(note) = &mut self.note {
             note.peer = Some(address.to_string());
         }
@@ -180,94 +177,6 @@ impl Exchange {
     pub fn leave_unread(&mut self, body: Incoming, keep: bool) {
         self.unread = Some(body);
         self.keeps_unread = keep;
-    }
-
-    /// Holds an endpoint for one attempt.
-    pub fn hold(&mut self, upstream: usize, endpoint: usize, now: Nanos) {
-        self.release(now);
-        let counted = self.pin.upstreams[upstream].counts_in_flight();
-        let (upstream, endpoint) = (upstream as u32, endpoint as u32);
-        let lease = Lease {
-            upstream,
-            endpoint,
-            counted,
-            since: now,
-        };
-        if counted {
-            self.endpoint_of(lease).enter();
-        }
-        self.endpoint_of(lease)
-            .stats
-            .busy
-            .add(self.client.worker.index, 1);
-        self.lease = Some(lease);
-        self.attempts += 1;
-        if let Some(note) = &mut self.note {
-            note.endpoint = Some((upstream, endpoint));
-        }
-    }
-
-    /// The upstream and endpoint held.
-    #[must_use]
-    pub fn held(&self) -> Option<(&Upstream, &Arc<EndpointState>)> {
-        let lease = self.lease?;
-        Some((
-            &self.pin.upstreams[lease.upstream as usize],
-            self.endpoint_of(lease),
-        ))
-    }
-
-    /// Gives the endpoint back.
-    pub fn release(&mut self, now: Nanos) {
-        let Some(lease) = self.lease.take() else {
-            return;
-        };
-        let endpoint = self.endpoint_of(lease);
-        endpoint.stats.busy.add(self.client.worker.index, -1);
-        if lease.counted {
-            endpoint.leave();
-        }
-        self.record_attempt(lease, now);
-    }
-
-    fn record_attempt(&self, lease: Lease, now: Nanos) {
-        let stats = &self.pin.upstreams[lease.upstream as usize].state.stats;
-        stats.duration.record(
-            self.client.worker.index,
-            now.0.saturating_sub(lease.since.0),
-        );
-    }
-
-    /// An answer of the endpoint has begun.
-    pub fn answered(&mut self, status: StatusCode) {
-        if self.note.is_some() {
-            self.head_at = Some(self.client.worker.read_clock());
-        }
-        self.status = Some(status);
-        if let Some((_, endpoint)) = self.held() {
-            endpoint
-                .stats
-                .count_request(self.client.worker.index, status);
-        }
-        if let Some(upload) = &self.upload {
-            upload.answer_began();
-        }
-    }
-
-    /// An answer that the client will not see: it is followed by another try.
-    pub fn discarded(&self, status: StatusCode) {
-        if let Some((_, endpoint)) = self.held() {
-            endpoint
-                .stats
-                .count_request(self.client.worker.index, status);
-        }
-    }
-
-    /// The upstream and endpoint held, by their places in the pinned snapshot.
-    #[must_use]
-    pub fn place(&self) -> Option<(usize, usize)> {
-        self.lease
-            .map(|lease| (lease.upstream as usize, lease.endpoint as usize))
     }
 
     /// The gateway answers itself, on purpose.
@@ -286,21 +195,6 @@ impl Exchange {
     pub fn id(&mut self) -> HeaderValue {
         let ids = &self.client.worker.ids;
         self.request_id.get_or_insert_with(|| ids.make()).clone()
-    }
-
-    /// Passes what is held of the endpoint on to a tunnel, which gives it back at its own end.
-    pub fn hand_over(&mut self) -> Option<Session> {
-        let lease = self.lease.take()?;
-        let now = self.client.worker.read_clock();
-        let upstream = &self.pin.upstreams[lease.upstream as usize];
-        self.record_attempt(lease, now);
-        Some(Session::open(
-            self.client.worker.clone(),
-            self.route()?.stats.clone(),
-            upstream.endpoints[lease.endpoint as usize].state.clone(),
-            lease.counted,
-            now,
-        ))
     }
 
     /// Has the connection of the attempt under way got the whole request?
@@ -409,11 +303,6 @@ impl Exchange {
     fn stats(&self) -> &RouteStats {
         self.route()
             .map_or(&self.pin.unrouted, |route| &route.stats)
-    }
-
-    fn endpoint_of(&self, lease: Lease) -> &Arc<EndpointState> {
-        let upstream = &self.pin.upstreams[lease.upstream as usize];
-        &upstream.endpoints[lease.endpoint as usize].state
     }
 }
 

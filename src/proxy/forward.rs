@@ -17,6 +17,7 @@ use crate::http::reply::Refusal;
 use crate::http::upload::{Progress, RequestBody};
 use crate::time::Nanos;
 use crate::upstream::Timeouts;
+use crate::upstream::balance::Ask;
 use crate::upstream::retry::{Cause, Policy};
 
 /// Most bytes of a request's body that are kept for another try.
@@ -33,6 +34,8 @@ pub struct Plan<'a> {
     pub due: Option<Nanos>,
     /// Shall `Host` become the endpoint's own?
     pub endpoints_host: bool,
+    /// What the request says of where it should go, for balancers that ask.
+    pub hash: Option<u64>,
     /// What is tried again.
     pub retry: &'a Policy,
 }
@@ -127,9 +130,15 @@ fn choose(
     avoid: &mut Option<usize>,
 ) -> Result<(bool, bool), Box<Failure>> {
     let worker = &exchange.client.worker;
-    let (now, random) = (worker.recent(), worker.random());
+    let now = worker.recent();
+    let ask = Ask {
+        now,
+        random: worker.random(),
+        hash: plan.hash,
+        avoid: *avoid,
+    };
     let upstream = &exchange.pin.upstreams[plan.upstream];
-    let Some(index) = upstream.pick(now, random, *avoid) else {
+    let Some(index) = upstream.pick(&ask) else {
         let detail = format!("upstream {} has no endpoint", upstream.name);
         return Err(Failure::last(Refusal::because(
             Reason::NoHealthyEndpoint,

@@ -21,6 +21,7 @@ use crate::http::upload::RequestBody;
 use crate::snapshot::Forward;
 use crate::snapshot::shared::Pin as Pinned;
 use crate::upstream::Upstream;
+use crate::upstream::balance::Ask;
 use crate::upstream::connect::{Connection, dial};
 use crate::upstream::endpoint::EndpointState;
 use crate::upstream::pool::{Turn, await_turn};
@@ -104,9 +105,13 @@ impl Copy {
         });
         let upstream = &pin.upstreams[upstream];
         let now = worker.read_clock();
-        let endpoint = upstream
-            .endpoints
-            .get(upstream.pick(now, worker.random(), None)?)?;
+        let ask = Ask {
+            now,
+            random: worker.random(),
+            hash: None,
+            avoid: None,
+        };
+        let endpoint = upstream.endpoints.get(upstream.pick(&ask)?)?;
         let (host, endpoint) = (endpoint.authority.clone(), &endpoint.state);
         let _busy = Busy::enter(endpoint, worker);
         let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);

@@ -4,11 +4,13 @@ mod admit;
 mod again;
 mod answer;
 pub mod body;
+mod choice;
 pub mod client;
 mod drain_rest;
 pub mod exchange;
 pub mod forward;
 pub mod head;
+mod lease;
 mod mirror;
 mod note;
 mod open;
@@ -112,8 +114,13 @@ async fn serve(
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let endpoints_host = change(forward, parts, target)?;
     let (upstream, timeouts) = forward.pick();
+    let hash = if pin.upstreams[upstream].balancer.reads_request() {
+        choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
+    } else {
+        None
+    };
+    let endpoints_host = change(forward, parts, target)?;
     let due = route.request_timeout.map(|t| exchange.started.plus(t));
     exchange.deadlines = Deadlines {
         body: timeouts.body,
@@ -128,6 +135,7 @@ async fn serve(
         timeouts,
         due,
         endpoints_host,
+        hash,
         retry: &forward.retry,
     };
     forward::forward(exchange, &mut request, &plan).await?;
@@ -328,6 +336,9 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     let (mut head, incoming) = response.into_parts();
     change_answer(&exchange, &mut head.headers);
     let socket = exchange.opening.take().and_then(|opening| opening.socket);
+    if let Some(cookie) = choice::sticky_cookie(&exchange) {
+        head.headers.append(header::SET_COOKIE, cookie);
+    }
     if let Some(socket) = socket {
         tunnel::open(&mut exchange, socket);
     } else if must_close(&exchange) {

@@ -36,6 +36,7 @@ pub struct Worker {
     pub gateway: Arc<GatewayStats>,
     /// Client connections that it serves.
     pub connections: Cell<usize>,
+    numbered: Cell<u64>,
     scratch: RefCell<Vec<u8>>,
     now: Cell<Nanos>,
     random: Cell<u64>,
@@ -61,6 +62,7 @@ impl Worker {
             drain,
             gateway,
             connections: Cell::new(0),
+            numbered: Cell::new(0),
             scratch: RefCell::default(),
             now: Cell::new(time::now()),
             random: Cell::new(
@@ -80,6 +82,12 @@ impl Worker {
     #[must_use]
     pub fn recent(&self) -> Nanos {
         self.now.get()
+    }
+
+    /// A number for a new client connection that no other of the process has.
+    pub fn number_connection(&self) -> u64 {
+        self.numbered.set(self.numbered.get() + 1);
+        (self.index as u64) << 48 | self.numbered.get()
     }
 
     /// A number that need not be secret (xorshift64*).

@@ -14,7 +14,7 @@ use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
-use crate::upstream::balance::Balancer;
+use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
@@ -103,25 +103,23 @@ fn number(n: usize) -> u32 {
 }
 
 fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream {
+    let endpoints: Vec<Endpoint> = u
+        .endpoints
+        .iter()
+        .filter_map(|e| {
+            Some(Endpoint {
+                state: carry.endpoint(&u.name, e.address()?, workers),
+                weight: e.weight,
+                // What was read as an endpoint is always a valid field value.
+                authority: HeaderValue::from_str(&e.authority)
+                    .unwrap_or_else(|_| HeaderValue::from_static("")),
+            })
+        })
+        .collect();
     Upstream {
         name: u.name.clone(),
-        endpoints: u
-            .endpoints
-            .iter()
-            .filter_map(|e| {
-                Some(Endpoint {
-                    state: carry.endpoint(&u.name, e.address()?, workers),
-                    weight: e.weight,
-                    // What was read as an endpoint is always a valid field value.
-                    authority: HeaderValue::from_str(&e.authority)
-                        .unwrap_or_else(|_| HeaderValue::from_static("")),
-                })
-            })
-            .collect(),
-        balancer: match u.balance {
-            config::Balance::RoundRobin => Balancer::RoundRobin,
-            _ => Balancer::LeastRequests,
-        },
+        balancer: Balancer::new(&way(&u.balance), &endpoints),
+        endpoints,
         timeouts: Timeouts {
             connect: u.timeouts.connect,
             response: u.timeouts.response,
@@ -138,6 +136,20 @@ fn upstream(u: &config::Upstream, carry: &mut Carry, workers: usize) -> Upstream
             min_per_second: budget.min_per_second,
         }),
         state: carry.upstream(&u.name, workers),
+    }
+}
+
+fn way(balance: &config::Balance) -> Way {
+    match balance {
+        config::Balance::RoundRobin => Way::RoundRobin,
+        config::Balance::LeastRequests => Way::LeastRequests,
+        config::Balance::Random => Way::Random,
+        config::Balance::Latency => Way::Latency,
+        config::Balance::Hash(key) => Way::Hash(key.clone()),
+        config::Balance::StickyCookie { name, ttl } => Way::StickyCookie(Sticky {
+            name: name.clone(),
+            ttl: *ttl,
+        }),
     }
 }
 

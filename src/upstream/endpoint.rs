@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::balance::Latency;
 use super::permits::Permits;
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
@@ -38,6 +39,8 @@ pub struct EndpointState {
     pub stats: EndpointStats,
     /// How many connections it bears.
     pub permits: Arc<Permits>,
+    /// How long attempts took, where a balancer compares that.
+    pub latency: Latency,
     in_flight: AtomicU32,
     shunned_until: AtomicU64,
 }
@@ -53,6 +56,7 @@ impl EndpointState {
             uid,
             stats: EndpointStats::new(workers),
             permits: Permits::new(workers),
+            latency: Latency::default(),
             in_flight: AtomicU32::new(0),
             shunned_until: AtomicU64::new(0),
         }

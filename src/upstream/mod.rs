@@ -15,8 +15,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::metrics::UpstreamStats;
-use crate::time::Nanos;
-use balance::Balancer;
+use balance::{Ask, Balancer};
 use budget::{Budget, BudgetPolicy};
 use endpoint::Endpoint;
 
@@ -92,17 +91,14 @@ impl Upstream {
         }
     }
 
-    /// Chooses an endpoint for one attempt, by its index, and not `avoid` while there is another; `random` decides
-    /// between equals. `None` when there is none.
+    /// Chooses an endpoint for one attempt, by its index; `None` when there is none.
     #[must_use]
-    pub fn pick(&self, now: Nanos, random: u64, avoid: Option<usize>) -> Option<usize> {
-        let _ = avoid;
-        Some(if self.endpoints.len() < 2 {
-            return (!self.endpoints.is_empty()).then_some(0);
-        } else {
-            self.balancer
-                .pick(&self.endpoints, &self.state.turn, now, random)
-        })
+    pub fn pick(&self, ask: &Ask) -> Option<usize> {
+        match self.endpoints.len() {
+            0 => None,
+            1 => Some(0),
+            _ => self.balancer.pick(&self.endpoints, &self.state.turn, ask),
+        }
     }
 
     /// Are attempts under way counted? Only where a balancer compares them: the count is shared by all workers.

@@ -1,0 +1,136 @@
+//! The endpoint that an attempt holds: taken, timed until the answer's head, given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::exchange::Exchange;
+use super::tunnel::Session;
+use crate::time::Nanos;
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::EndpointState;
+
+/// One endpoint held for one attempt, by its place in the pinned snapshot.
+#[derive(Clone, Copy)]
+pub(super) struct Lease {
+    upstream: u32,
+    endpoint: u32,
+    counted: bool,
+    /// Has its answer's head come?
+    answered: bool,
+    since: Nanos,
+}
+
+impl Exchange {
+    /// Holds an endpoint for one attempt.
+    pub fn hold(&mut self, upstream: usize, endpoint: usize, now: Nanos) {
+        self.release(now);
+        let counted = self.pin.upstreams[upstream].counts_in_flight();
+        let (upstream, endpoint) = (upstream as u32, endpoint as u32);
+        let lease = Lease {
+            upstream,
+            endpoint,
+            counted,
+            answered: false,
+            since: now,
+        };
+        if counted {
+            self.endpoint_of(lease).enter();
+        }
+        self.endpoint_of(lease)
+            .stats
+            .busy
+            .add(self.client.worker.index, 1);
+        self.lease = Some(lease);
+        self.attempts += 1;
+        if let Some(note) = &mut self.note {
+            note.endpoint = Some((upstream, endpoint));
+        }
+    }
+
+    /// The upstream and endpoint held.
+    #[must_use]
+    pub fn held(&self) -> Option<(&Upstream, &Arc<EndpointState>)> {
+        let lease = self.lease?;
+        Some((self.upstream_of(lease), self.endpoint_of(lease)))
+    }
+
+    /// The upstream and endpoint held, by their places in the pinned snapshot.
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize)> {
+        self.lease
+            .map(|lease| (lease.upstream as usize, lease.endpoint as usize))
+    }
+
+    /// The head of an answer has come from the endpoint held.
+    pub fn heard(&mut self, status: StatusCode) {
+        let now = self.client.worker.read_clock();
+        self.head_at = Some(now);
+        let Some(mut lease) = self.lease else { return };
+        self.endpoint_of(lease)
+            .stats
+            .count_request(self.client.worker.index, status);
+        self.time(lease, now);
+        lease.answered = true;
+        self.lease = Some(lease);
+    }
+
+    /// An answer that the client gets has begun.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.heard(status);
+        self.status = Some(status);
+        if let Some(upload) = &self.upload {
+            upload.answer_began();
+        }
+    }
+
+    /// Gives the endpoint back.
+    pub fn release(&mut self, now: Nanos) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let endpoint = self.endpoint_of(lease);
+        endpoint.stats.busy.add(self.client.worker.index, -1);
+        if lease.counted {
+            endpoint.leave();
+        }
+        if !lease.answered {
+            self.time(lease, now);
+        }
+    }
+
+    /// Passes what is held of the endpoint on to a tunnel, which gives it back at its own end.
+    pub fn hand_over(&mut self) -> Option<Session> {
+        let lease = self.lease.take()?;
+        let endpoint = lease.endpoint as usize;
+        Some(Session::open(
+            self.client.worker.clone(),
+            self.route()?.stats.clone(),
+            self.upstream_of(lease).endpoints[endpoint].state.clone(),
+            lease.counted,
+            self.client.worker.recent(),
+        ))
+    }
+
+    /// Takes down how long the attempt took until its answer's head, or until it was given up.
+    fn time(&self, lease: Lease, now: Nanos) {
+        let upstream = self.upstream_of(lease);
+        let took = now.0.saturating_sub(lease.since.0);
+        let worker = self.client.worker.index;
+        upstream.state.stats.duration.record(worker, took);
+        if upstream.balancer.observes_latency() {
+            let latency = &self.endpoint_of(lease).latency;
+            latency.observe(now, Duration::from_nanos(took));
+        }
+    }
+
+    fn upstream_of(&self, lease: Lease) -> &Upstream {
+        &self.pin.upstreams[lease.upstream as usize]
+    }
+
+    fn endpoint_of(&self, lease: Lease) -> &Arc<EndpointState> {
+        let upstream = &self.pin.upstreams[lease.upstream as usize];
+        &upstream.endpoints[lease.endpoint as usize].state
+    }
+}
