@@ -1,5 +1,6 @@
 //! The peers of a conversation: a gateway process, clients in front of it, upstreams behind it.
 
+mod census;
 mod client;
 mod echo;
 mod gateway;
@@ -10,6 +11,7 @@ mod upstream;
 mod wait;
 mod wire;
 
+pub(crate) use census::Census;
 pub(crate) use client::{Client, Response};
 pub(crate) use echo::{Echo, Report};
 pub(crate) use gateway::{Gateway, TIDEGATE, unique_directory};
