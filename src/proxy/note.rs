@@ -93,7 +93,6 @@ impl Exchange {
             first_byte: self.head_at.map(|at| at.since(self.started)),
             user_agent: note.user_agent.as_ref().map(HeaderValue::as_bytes),
             referer: note.referer.as_ref().map(HeaderValue::as_bytes),
-            ..Entry::default()
         };
         self.client
             .worker

@@ -24,6 +24,8 @@ mod operator_guards;
 mod paths;
 mod pool;
 mod pool_bound;
+mod pool_reload;
+mod pool_stale;
 mod proxy_protocol;
 mod redirects;
 mod reload;
