@@ -104,12 +104,20 @@ async fn connect(
     Err(Failure::of(Cause::Connect, refusal, false))
 }
 
-/// Another try would only wait in the same queue.
+/// No connection came to be. Where there is no other endpoint, another try would only wait in the same queue.
 #[cold]
 fn overloaded(exchange: &Exchange, what: &str) -> Box<Failure> {
-    let label = exchange.held().map_or("", |(_, endpoint)| &endpoint.label);
+    let Some((upstream, endpoint)) = exchange.held() else {
+        return unheld();
+    };
+    let label = &endpoint.label;
     let detail = format!("{label} bears no more connections, and {what}");
-    Failure::last(blame(exchange, Reason::UpstreamOverloaded, &detail))
+    let refusal = blame(exchange, Reason::UpstreamOverloaded, &detail);
+    if upstream.endpoints.len() > 1 {
+        Failure::of(Cause::Connect, refusal, false)
+    } else {
+        Failure::last(refusal)
+    }
 }
 
 #[cold]

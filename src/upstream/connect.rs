@@ -39,6 +39,8 @@ pub struct Connection {
     pub hold: Hold,
     /// When it was dialled.
     pub born: Nanos,
+    /// Requests that it has served to their end.
+    pub served: u32,
 }
 
 /// A bare socket, and what was read from it too early.
@@ -147,5 +149,6 @@ where
         heir,
         hold,
         born: time::now(),
+        served: 0,
     })
 }

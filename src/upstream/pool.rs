@@ -18,9 +18,11 @@ use super::{PoolPolicy, Upstream};
 use crate::time::Nanos;
 pub use turn::{QueueFull, Turn, await_turn};
 
-/// A connection this young has not paid for its handshake: the worker's own requests come first on it. It bounds by how
-/// much a request of another worker can be overtaken.
-const FRESH: Duration = Duration::from_millis(100);
+/// A connection that has served fewer has not paid for its handshake, and the worker's own requests come first on it: by
+/// so many can a request of another worker be overtaken,
+const FRESH: u32 = 8;
+/// but only while the connection is this young.
+const FRESH_FOR: Duration = Duration::from_millis(100);
 
 /// The idle connections of one worker, by the endpoint's slot.
 #[derive(Default)]
@@ -81,7 +83,7 @@ impl Pool {
     pub fn put(
         &mut self,
         endpoint: &Arc<EndpointState>,
-        connection: Connection,
+        mut connection: Connection,
         policy: &PoolPolicy,
         now: Nanos,
         worker: usize,
@@ -94,6 +96,7 @@ impl Pool {
         if connection.sender.is_closed() || old_at <= now || !counted || self.is_gone(endpoint) {
             return;
         }
+        connection.served = connection.served.saturating_add(1);
         let Some(connection) = self.pass_on(endpoint, connection, now, worker) else {
             return;
         };
@@ -170,7 +173,7 @@ impl Pool {
         now: Nanos,
         worker: usize,
     ) -> Option<Connection> {
-        let fresh = now < connection.born.plus(FRESH);
+        let fresh = connection.served < FRESH && now < connection.born.plus(FRESH_FOR);
         match connection.hold.judge(worker, fresh) {
             Judgement::Keep => return Some(connection),
             Judgement::GiveUp => drop(connection),
@@ -223,9 +226,10 @@ impl Pool {
 
 impl Slot {
     fn is_of(&self, endpoint: &EndpointState) -> bool {
+        // It keeps its owner alive, so an address means one endpoint.
         self.owner
-            .as_ref()
-            .is_some_and(|owner| owner.uid == endpoint.uid)
+            .as_deref()
+            .is_some_and(|owner| std::ptr::eq(owner, endpoint))
     }
 
     fn sweep(&mut self, now: Nanos, policy: &PoolPolicy, worker: usize) {

@@ -120,7 +120,8 @@ fn every_client_gets_about_the_same_share() {
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
     let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
-    assert!(least * 4 > *most, "unfair: {shares:?}");
+    // Of sixteen clients few may be one worker's, and a new connection serves some of its worker's requests first.
+    assert!(least * 8 > *most, "unfair: {shares:?}");
     assert_eq!(census.most(), 1);
 }
 
@@ -198,6 +199,35 @@ fn the_end_of_the_whole_request_ends_the_wait_too() {
     gate.open();
     stuck.response().expect_ok();
     assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn who_has_waited_too_long_tries_another_endpoint() {
+    let (census, gate) = (Census::default(), Gate::default());
+    let stuck = gated(&census, &gate);
+    let other = Upstream::answering(answer(200, "other"));
+    let gateway = bounded(&stuck, "1", 1)
+        .endpoint(other.address())
+        .upstream("balance: round_robin, timeouts: { connect: 300ms, response: 20s }")
+        .start();
+    let mut first = gateway.client();
+    let mut client = gateway.client();
+    until(PATIENCE, "one request is stuck", || {
+        first.send_get("/");
+        if client.silent_for(Duration::from_millis(50)) && stuck.requests().len() == 1 {
+            return true;
+        }
+        first.response().expect_ok();
+        false
+    });
+    for _ in 0..4 {
+        assert_eq!(client.get("/").expect_ok().text(), "other");
+    }
+    let labels = [("upstream", "app"), ("cause", "connect")];
+    let retries = gateway.metric("tidegate_upstream_retries_total", &labels);
+    assert!(retries.is_some_and(|count| count >= 2.0), "{retries:?}");
+    gate.open();
+    first.response().expect_ok();
 }
 
 #[test]

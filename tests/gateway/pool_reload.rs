@@ -1,8 +1,12 @@
 //! Reloads and connections: a bound that changes, and endpoints that are gone.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use crate::support::{Census, Client, Gate, Gateway, PATIENCE, Setup, Upstream, answer, until};
+use crate::support::{
+    Census, Client, Gate, Gateway, PATIENCE, Setup, Upstream, answer, scale, until,
+};
 
 /// What is promised for connections of endpoints that are gone.
 const SOON: Duration = Duration::from_secs(1);
@@ -98,6 +102,45 @@ fn a_smaller_bound_closes_idle_connections_at_once() {
     gateway.apply(&bounded(&upstream, "2").text());
     until(SOON, "two are left", || census.now() == 2);
     expect_busy_and_idle(&gateway, 0.0, 2.0);
+}
+
+#[test]
+fn a_bound_that_changes_under_load_fails_no_request() {
+    let census = Census::default();
+    let upstream = census.upstream(|peer| peer.serve(|_, _| answer(200, "ok")));
+    let gateway = bounded(&upstream, "3").start();
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut client = gateway.client();
+                for _ in 0..scale(400, 8_000) {
+                    if ended.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    client.get("/").expect_ok();
+                }
+            });
+        }
+        for number in 0..scale(10, 100) {
+            let bound = ["5", "3", "4", "2"][number % 4];
+            gateway.apply(&bounded(&upstream, bound).text());
+        }
+        ended.store(true, Ordering::SeqCst);
+    });
+    assert!(
+        (2..=5).contains(&census.most()),
+        "{} at once",
+        census.most()
+    );
+    gateway.apply(&bounded(&upstream, "1").text());
+    until(SOON, "at most one is left", || census.now() <= 1);
+    expect_busy_and_idle(&gateway, 0.0, 1.0);
+    assert_eq!(
+        gateway.metric("tidegate_gateway_responses_total", &[]),
+        None,
+        "no answer was ours"
+    );
 }
 
 #[test]
