@@ -116,6 +116,12 @@ fn nothing_is_lost_when_threads_wait_leave_and_close_at_once() {
     assert_eq!(granted.count(), BOUND);
 }
 
+/// What `future` comes to; fails if it takes long.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let end = tokio::time::timeout(Duration::from_secs(10), future).await;
+    end.expect("it comes at once")
+}
+
 #[tokio::test]
 async fn who_leaves_while_the_permit_is_on_its_way_passes_it_on() {
     let permits = Permits::new(1);
@@ -132,7 +138,7 @@ async fn who_leaves_while_the_permit_is_on_its_way_passes_it_on() {
     drop(first);
     // The permit lies in the leaver's hand, unseen.
     drop(leaver);
-    assert!(stayer.await.is_ok());
+    assert!(soon(stayer).await.is_ok());
 }
 
 #[tokio::test]
@@ -148,12 +154,12 @@ async fn a_bound_that_rises_lets_in_who_waits_and_one_that_falls_calls_the_worke
     else {
         panic!("the others wait")
     };
-    calls[0].notified().await;
+    soon(calls[0].notified()).await;
     permits.bind(None);
-    let permits_out = (second.await.unwrap(), third.await.unwrap());
+    let permits_out = (soon(second).await.unwrap(), soon(third).await.unwrap());
     permits.bind(Some(2));
-    calls[0].notified().await;
-    calls[1].notified().await;
+    soon(calls[0].notified()).await;
+    soon(calls[1].notified()).await;
     let first = Rc::new(first);
     assert!(matches!(
         Hold::of(Some(&first)).judge(0, true),
