@@ -3,6 +3,7 @@
 //! `gate.py` beside this folder runs it and holds the counts against `counts.lock`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod choice;
 mod gateway;
 mod inputs;
 mod peer;
@@ -17,8 +18,10 @@ use gungraun::prelude::*;
 use http::HeaderMap;
 use tidegate::http::{fields, host, target};
 use tidegate::route::Found;
+use tidegate::upstream::balance::Way;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use choice::{Choice, Reading, by, sticky};
 use gateway::{Gateway, Scenario};
 use inputs::{BROWSER, Kind, Question};
 use peer::{Expected, Peer, Turns};
@@ -102,6 +105,33 @@ fn normalise(path: &str) -> usize {
 #[bench::ipv6("[2001:db8::1]:8080")]
 fn parse_authority(text: &str) -> bool {
     black_box(host::parse_authority(black_box(text.as_bytes()))).is_ok()
+}
+
+#[library_benchmark(setup = choice::choice)]
+#[bench::round_robin(Way::RoundRobin, 1000, 1)]
+#[bench::round_robin_weighted(Way::RoundRobin, 1000, 10)]
+#[bench::least_requests_of_2(Way::LeastRequests, 2, 1)]
+#[bench::least_requests(Way::LeastRequests, 1000, 1)]
+#[bench::least_requests_weighted(Way::LeastRequests, 1000, 10)]
+#[bench::random(Way::Random, 1000, 1)]
+#[bench::random_weighted(Way::Random, 1000, 10)]
+#[bench::latency(Way::Latency, 1000, 1)]
+#[bench::latency_weighted(Way::Latency, 1000, 10)]
+#[bench::hash(by("client_ip"), 1000, 1)]
+#[bench::sticky_cookie_new(sticky(), 1000, 1)]
+fn pick(choice: Choice) -> (Choice, Option<usize>) {
+    let picked = black_box(&choice).pick();
+    (choice, black_box(picked))
+}
+
+#[library_benchmark(setup = choice::reading)]
+#[bench::client_ip("client_ip")]
+#[bench::header("header:x-tenant")]
+#[bench::query("query:page")]
+#[bench::sticky_cookie("")]
+fn hash(mut reading: Reading) -> (Reading, Option<u64>) {
+    let hash = black_box(&mut reading).hash();
+    (reading, black_box(hash))
 }
 
 /// The smallest request and answer.
@@ -209,6 +239,7 @@ library_benchmark_group!(
     name = hygiene,
     benchmarks = [strip_request, strip_response, normalise, parse_authority]
 );
+library_benchmark_group!(name = balance, benchmarks = [pick, hash]);
 library_benchmark_group!(name = handle, benchmarks = [exchange, peers_alone]);
 
 // Callgrind counts each byte of a `rep movsb` as an instruction, and glibc takes it for blocks where the processor has
@@ -217,5 +248,5 @@ main!(
     config = LibraryBenchmarkConfig::default()
         .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS")
         .tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = [route, hygiene, handle]
+    library_benchmark_groups = [route, hygiene, balance, handle]
 );

@@ -136,7 +136,7 @@ fn weigh(
         idempotent: is_repeatable(exchange),
         sent,
         replayable: request.is_some() || is_remembered(exchange),
-        answer_begun: false,
+        answer_begun: began_to_answer(exchange, cause),
         other_endpoint: upstream.endpoints.len() > 1,
         now: worker.read_clock(),
         due: plan.due,
@@ -150,6 +150,12 @@ fn weigh(
             .as_ref()
             .is_none_or(|policy| upstream.state.budget.take(policy, tried.now, requests))
     })
+}
+
+/// Did bytes of an answer come, and no whole head? Whoever began to answer has processed the request.
+fn began_to_answer(exchange: &Exchange, cause: Cause) -> bool {
+    let connection = exchange.connection.as_ref();
+    !matches!(cause, Cause::Status(_)) && connection.is_some_and(|c| c.tap.answered())
 }
 
 fn count(exchange: &Exchange, plan: &Plan<'_>, cause: Cause) {

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::exchange::Exchange;
 use super::tunnel::Session;
+use crate::error::{Origin, Reason};
 use crate::time::Nanos;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::EndpointState;
@@ -71,8 +72,8 @@ impl Exchange {
         self.endpoint_of(lease)
             .stats
             .count_request(self.client.worker.index, status);
-        self.time(lease, now);
         lease.answered = true;
+        self.time(lease, now);
         self.lease = Some(lease);
     }
 
@@ -119,9 +120,16 @@ impl Exchange {
         let took = now.0.saturating_sub(lease.since.0);
         let worker = self.client.worker.index;
         upstream.state.stats.duration.record(worker, took);
-        if upstream.balancer.observes_latency() {
-            let latency = &self.endpoint_of(lease).latency;
-            latency.observe(now, Duration::from_nanos(took));
+        if !upstream.balancer.observes_latency() {
+            return;
+        }
+        let (latency, took) = (&self.endpoint_of(lease).latency, Duration::from_nanos(took));
+        // A client that leaves tells nothing of the endpoint.
+        let is_its_fault = |reason: Reason| reason.origin() == Origin::Upstream;
+        if lease.answered {
+            latency.observe(now, took);
+        } else if self.reason.is_none_or(is_its_fault) {
+            latency.observe_failure(now, took);
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Try {
     pub sent: bool,
     /// Can the request be made again, with its whole body?
     pub replayable: bool,
-    /// Did any byte of an answer go to the client?
+    /// Did the endpoint begin an answer whose head it did not finish, or did any byte of one go to the client?
     pub answer_begun: bool,
     /// Is there another endpoint to try?
     pub other_endpoint: bool,

@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod answers;
+mod balance;
 mod config_dir;
 mod connections;
 mod drain;
@@ -31,6 +32,10 @@ mod redirects;
 mod reload;
 mod reload_load;
 mod reload_ways;
+mod retry;
+mod retry_bodies;
+mod retry_budget;
+mod retry_deadlines;
 mod rewrite;
 mod routing;
 mod routing_cases;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Gate, PATIENCE, Setup, Upstream, answer, until};
 
 /// An address that refuses: bound, so that nobody else gets it, and never listened on.
-fn refusing() -> (socket2::Socket, SocketAddr) {
+pub(super) fn refusing() -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket
         .bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
@@ -67,7 +67,10 @@ fn an_endpoint_that_refuses_is_502() {
 fn an_endpoint_that_refused_loses_for_a_second() {
     let (_held, refuses) = refusing();
     let serves = Upstream::answering(answer(200, "ok"));
-    let gateway = Setup::to(refuses).endpoint(serves.address()).start();
+    let gateway = Setup::to(refuses)
+        .endpoint(serves.address())
+        .route("retry: off")
+        .start();
     let mut client = gateway.client();
     until(PATIENCE, "one attempt fails", || {
         client.get("/").status == 502

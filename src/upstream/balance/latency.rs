@@ -11,6 +11,12 @@ use crate::time::Nanos;
 /// After this time a sample counts for 1/e of what it did.
 const MEMORY: Duration = Duration::from_secs(10);
 
+/// Failures in a row make an average no longer than twice this.
+const WORST: Duration = Duration::from_secs(10);
+
+/// What an endpoint is taken for that failed before it ever answered, in nanoseconds.
+const UNKNOWN: f64 = 100e6;
+
 /// An endpoint's average, over all workers. Two that write at once may lose one of the samples, never more.
 #[derive(Debug, Default)]
 pub struct Latency {
@@ -21,7 +27,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// An attempt took so long until its answer's head; one that was given up counts with the time that it had.
+    /// An attempt took so long until its answer's head.
     pub fn observe(&self, now: Nanos, sample: Duration) {
         let sample = sample.as_secs_f64() * 1e9;
         let at = self.at.load(Relaxed);
@@ -32,8 +38,16 @@ impl Latency {
             let kept = kept(Nanos(at), now);
             average * kept + sample * (1.0 - kept)
         };
-        self.average.store(average.to_bits(), Relaxed);
-        self.at.store(now.0.max(1), Relaxed);
+        self.store(average, now);
+    }
+
+    /// An attempt failed after so long, without an answer. It counts with that time, but as no less than twice what
+    /// the endpoint was taken for: else one that fails at once would look like the fastest of all.
+    pub fn observe_failure(&self, now: Nanos, took: Duration) {
+        let twice = self.estimate(now).map_or(UNKNOWN, |average| {
+            2.0 * average.min(WORST.as_secs_f64() * 1e9)
+        });
+        self.store(twice.max(took.as_secs_f64() * 1e9), now);
     }
 
     /// The average in nanoseconds, the less the longer ago the last sample is; `None` without any.
@@ -42,6 +56,11 @@ impl Latency {
         let at = self.at.load(Relaxed);
         let average = f64::from_bits(self.average.load(Relaxed));
         (at > 0).then(|| average * kept(Nanos(at), now))
+    }
+
+    fn store(&self, average: f64, now: Nanos) {
+        self.average.store(average.to_bits(), Relaxed);
+        self.at.store(now.0.max(1), Relaxed);
     }
 }
 
@@ -87,6 +106,21 @@ mod tests {
         // A reader may have read the clock before the sample came.
         latency.observe(at(60_000), Duration::from_millis(100));
         assert_eq!(millis(&latency, 59_000), 100.0);
+    }
+
+    #[test]
+    fn failing_at_once_is_not_being_fast() {
+        let latency = Latency::default();
+        latency.observe_failure(at(0), Duration::from_millis(1));
+        assert_eq!(millis(&latency, 0), 100.0);
+        let latency = Latency::default();
+        latency.observe(at(0), Duration::from_millis(5));
+        latency.observe_failure(at(0), Duration::ZERO);
+        assert_eq!(millis(&latency, 0), 10.0);
+        latency.observe_failure(at(0), Duration::from_millis(300));
+        assert_eq!(millis(&latency, 0), 300.0);
+        (0..5000).for_each(|_| latency.observe_failure(at(0), Duration::ZERO));
+        assert_eq!(millis(&latency, 0), 20_000.0);
     }
 
     proptest! {

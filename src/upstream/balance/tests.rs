@@ -100,7 +100,7 @@ fn endpoints_as(told: &[Told]) -> Vec<Endpoint> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(50))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// What no balancer may do, whatever it is asked.
     #[test]

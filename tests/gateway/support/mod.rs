@@ -18,6 +18,6 @@ pub(crate) use gateway::{Gateway, TIDEGATE, unique_directory};
 pub(crate) use metrics::Samples;
 pub(crate) use namespace::{mounted, without_events};
 pub(crate) use setup::Setup;
-pub(crate) use upstream::{Peer, Upstream, answer};
+pub(crate) use upstream::{Peer, Request, Upstream, answer};
 pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
 pub(crate) use wire::{Head, is_timeout};
