@@ -29,7 +29,8 @@
 //! 6. `respond` and `redirect` answer here ([`filter`]); a body announced as too large gets its 413.
 //! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is; the route
 //!    changes path, host and fields, and draws an upstream by weight ([`filter`]); mirrors get their copies.
-//! 8. [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials, sends, waits for the head.
+//! 8. [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials (where the endpoint bears only so
+//!    many, when its turn has come), sends, waits for the head.
 //! 9. The request's body streams beside it ([`http::upload`]): no faster than it is taken, within its bounds.
 //! 10. The answer's head is checked, stripped and changed as the route says; its body streams through [`proxy::body`].
 //! 11. At its end the connection goes back to the pool, the exchange counts and logs.
@@ -46,6 +47,7 @@
 //! | attempt | one try to get an answer from one endpoint |
 //! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
 //! | pool | one worker's idle upstream connections |
+//! | permit | the right to one connection, of those that an endpoint bears |
 //! | snapshot, generation | a configuration compiled for use; its number |
 //! | pin | the hold of a request on the snapshot that it began with |
 //! | worker, control thread | carries traffic; carries everything else |

@@ -57,6 +57,8 @@ fn endpoint(n: u16, weights: u16) -> Endpoint {
     state.latency.observe(Nanos(NOW.0 - 1_000_000), took);
     Endpoint {
         state: Arc::new(state),
+        name: None,
+        sibling: None,
         weight: u32::from(1 + n % weights),
         authority: HeaderValue::from_static("app.internal:9000"),
     }

@@ -124,7 +124,7 @@ async fn connect(worker: Rc<Worker>, scenario: Scenario, turns: Arc<Turns>) {
         inputs::answer(scenario.answer),
         Expected::Message(begin, body, Vec::new()),
     );
-    let connection = connect::over(service).await.unwrap();
+    let connection = connect::over(service, None).await.unwrap();
     let pin = worker.view.pin();
     let upstream = &pin.upstreams[0];
     worker.pool.borrow_mut().put(

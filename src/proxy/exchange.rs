@@ -179,21 +179,6 @@ impl Exchange {
         self.keeps_unread = keep;
     }
 
-    /// The clock, where the log wants to know how long something takes; else nobody needs it.
-    #[must_use]
-    pub fn clock_for_log(&self) -> Option<Nanos> {
-        self.note.is_some().then(|| self.client.worker.read_clock())
-    }
-
-    /// A connect that began at `since` has come to its end, for better or worse.
-    pub fn connected_since(&mut self, since: Option<Nanos>) {
-        if let (Some(now), Some(since)) = (self.clock_for_log(), since)
-            && let Some(note) = &mut self.note
-        {
-            *note.connect.get_or_insert_default() += now.since(since);
-        }
-    }
-
     /// The gateway answers itself, on purpose.
     pub fn answers(&mut self, status: StatusCode) {
         self.status = Some(status);

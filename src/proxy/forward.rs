@@ -9,15 +9,15 @@ use hyper::client::conn::TrySendError;
 use super::again::{Failure, go_on};
 use super::answer::accept;
 use super::exchange::Exchange;
+use super::open::open;
 use super::retry::is_idempotent;
-use super::wait::{wait_for_head, within};
+use super::wait::wait_for_head;
 use crate::error::Reason;
 use crate::http::reply::Refusal;
 use crate::http::upload::{Progress, RequestBody};
 use crate::time::Nanos;
 use crate::upstream::Timeouts;
 use crate::upstream::balance::Ask;
-use crate::upstream::connect::{Connection, DialError, dial};
 use crate::upstream::retry::{Cause, Policy};
 
 /// Most bytes of a request's body that are kept for another try.
@@ -89,22 +89,23 @@ async fn try_once(
             Some(plan.due.map_or(own, |due| due.min(own)))
         }
     };
-    if pooled {
-        let outcome = attempt(exchange, request, plan, due, replayable).await;
-        // Stale: the endpoint closed it while it lay idle. That is nobody's failure, and no attempt.
-        if let Some(result) = outcome.settled() {
-            return result;
+    let (mut reused, mut turn_due) = (pooled, None);
+    loop {
+        if !reused {
+            // Boxed: dialling is rare, and its size would be every request's.
+            reused = Box::pin(open(exchange, plan, due, &mut turn_due)).await?;
         }
-    }
-    // Boxed: dialling is rare, and its size would be every request's.
-    let began = exchange.clock_for_log();
-    let opened = Box::pin(open(exchange, plan, due)).await;
-    exchange.connected_since(began);
-    exchange.connection = Some(opened?);
-    let keeps = replayable && plan.retry.repeats_what_was_sent();
-    match attempt(exchange, request, plan, due, keeps).await {
-        Outcome::Stale(unsent) => Err(unsent),
-        outcome => outcome.settled().unwrap_or(Ok(())),
+        let keeps = replayable && (reused || plan.retry.repeats_what_was_sent());
+        match attempt(exchange, request, plan, due, keeps).await {
+            Outcome::Answered => return Ok(()),
+            Outcome::Failed(failure) => return Err(failure),
+            Outcome::Stale(unsent) if !reused => return Err(unsent),
+            // The endpoint closed it while it lay idle. That is nobody's failure, and no attempt.
+            Outcome::Stale(_) => {
+                exchange.connection = None;
+                reused = false;
+            }
+        }
     }
 }
 
@@ -177,53 +178,6 @@ enum Outcome {
     /// Not answered, and safe to send again: the request is back in its place. The failure is for a connection that was
     /// new.
     Stale(Box<Failure>),
-}
-
-impl Outcome {
-    /// The end of the try; `None` if there was none.
-    fn settled(self) -> Option<Result<(), Box<Failure>>> {
-        match self {
-            Outcome::Answered => Some(Ok(())),
-            Outcome::Failed(failure) => Some(Err(failure)),
-            Outcome::Stale(_) => None,
-        }
-    }
-}
-
-async fn open(
-    exchange: &Exchange,
-    plan: &Plan<'_>,
-    due: Option<Nanos>,
-) -> Result<Connection, Box<Failure>> {
-    let worker = &exchange.client.worker;
-    let (_, endpoint) = exchange
-        .held()
-        .ok_or_else(|| Failure::last(Refusal::from(Reason::InternalError)))?;
-    let dialling = dial(endpoint.address, plan.timeouts.connect);
-    let error = match within(exchange, due, dialling).await {
-        Some(Ok(connection)) => {
-            endpoint.connected();
-            return Ok(connection);
-        }
-        Some(Err(error)) => error,
-        None => return Err(late(exchange, plan, "while connecting", false)),
-    };
-    endpoint.connect_failed(worker.read_clock());
-    if let Some(name) = exchange.held_name() {
-        worker.complaints.unreached(name);
-    }
-    let (reason, detail) = match error {
-        DialError::TimedOut => (
-            Reason::UpstreamConnectTimeout,
-            format!("connecting to {} took too long", endpoint.label),
-        ),
-        DialError::Failed(error) => (
-            Reason::UpstreamConnectFailed,
-            format!("connecting to {}: {error}", endpoint.label),
-        ),
-    };
-    let refusal = blame(exchange, reason, &detail);
-    Err(Failure::of(Cause::Connect, refusal, false))
 }
 
 async fn attempt(
@@ -317,7 +271,7 @@ fn is_io(error: &hyper::Error) -> bool {
 }
 
 #[cold]
-fn late(exchange: &Exchange, plan: &Plan<'_>, stage: &str, sent: bool) -> Box<Failure> {
+pub(super) fn late(exchange: &Exchange, plan: &Plan<'_>, stage: &str, sent: bool) -> Box<Failure> {
     let now = exchange.client.worker.recent();
     if plan.due.is_some_and(|due| due <= now) {
         let detail = format!("the time for the whole request was over {stage}");

@@ -52,7 +52,7 @@ impl Exchange {
 
     /// The upstream and endpoint held.
     #[must_use]
-    pub fn held(&self) -> Option<(&Upstream, &EndpointState)> {
+    pub fn held(&self) -> Option<(&Upstream, &Arc<EndpointState>)> {
         let lease = self.lease?;
         Some((self.upstream_of(lease), self.endpoint_of(lease)))
     }
@@ -145,7 +145,7 @@ impl Exchange {
         &self.pin.upstreams[lease.upstream as usize]
     }
 
-    fn endpoint_of(&self, lease: Lease) -> &EndpointState {
+    fn endpoint_of(&self, lease: Lease) -> &Arc<EndpointState> {
         let upstream = &self.pin.upstreams[lease.upstream as usize];
         &upstream.endpoints[lease.endpoint as usize].state
     }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
@@ -19,9 +20,11 @@ use super::worker::Worker;
 use crate::http::upload::RequestBody;
 use crate::snapshot::Forward;
 use crate::snapshot::shared::Pin as Pinned;
+use crate::upstream::Upstream;
 use crate::upstream::balance::Ask;
 use crate::upstream::connect::{Connection, dial};
 use crate::upstream::endpoint::EndpointState;
+use crate::upstream::pool::{Turn, await_turn};
 
 /// Copies that one worker has under way; beyond it requests are not mirrored.
 const MOST: usize = 256;
@@ -109,14 +112,12 @@ impl Copy {
             avoid: None,
         };
         let endpoint = upstream.endpoints.get(upstream.pick(&ask)?)?;
-        let (host, endpoint) = (endpoint.authority.clone(), &*endpoint.state);
+        let (host, endpoint) = (endpoint.authority.clone(), &endpoint.state);
         let _busy = Busy::enter(endpoint, worker);
         let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
         let mut connection: Connection = match pooled {
             Some(connection) => connection,
-            None => dial(endpoint.address, upstream.timeouts.connect)
-                .await
-                .ok()?,
+            None => open(worker, upstream, endpoint).await?,
         };
         connection.tap.disarm();
         let sending = connection.sender.try_send_request(self.into_request(&host));
@@ -144,6 +145,26 @@ impl Copy {
         *request.headers_mut() = self.headers;
         request
     }
+}
+
+async fn open(
+    worker: &Worker,
+    upstream: &Upstream,
+    endpoint: &Arc<EndpointState>,
+) -> Option<Connection> {
+    let timeout = upstream.timeouts.connect;
+    let permit = match upstream.pool.max_connections {
+        None => None,
+        Some(_) => {
+            let turn = await_turn(&worker.pool, endpoint, worker.index);
+            let longest = timeout.unwrap_or(LIFE);
+            match tokio::time::timeout(longest, turn).await.ok()?.ok()? {
+                Turn::Use(connection) => return Some(connection),
+                Turn::Dial(permit) => Some(permit),
+            }
+        }
+    };
+    dial(endpoint.address, timeout, permit).await.ok()
 }
 
 /// The copy's connection, as the gauge counts it.

@@ -13,6 +13,7 @@ pub mod head;
 mod lease;
 mod mirror;
 mod note;
+mod open;
 pub mod retry;
 pub mod tunnel;
 mod wait;

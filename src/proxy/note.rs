@@ -18,11 +18,36 @@ pub(super) struct Note {
     pub(super) referer: Option<HeaderValue>,
     pub(super) peer: Option<String>,
     pub(super) endpoint: Option<(u32, u32)>,
+    /// Time spent in queues; `None` where none was met.
+    pub(super) wait: Option<Duration>,
     /// Time spent connecting; `None` where a pooled connection was used.
     pub(super) connect: Option<Duration>,
 }
 
 impl Exchange {
+    /// The clock, where the log wants to know how long something takes; else nobody needs it.
+    pub(super) fn clock_for_log(&self) -> Option<Nanos> {
+        self.note.is_some().then(|| self.client.worker.read_clock())
+    }
+
+    /// A wait in a queue that began at `since` has come to its end, for better or worse.
+    pub(super) fn waited_since(&mut self, since: Option<Nanos>) {
+        if let (Some(now), Some(since)) = (self.clock_for_log(), since)
+            && let Some(note) = &mut self.note
+        {
+            *note.wait.get_or_insert_default() += now.since(since);
+        }
+    }
+
+    /// A connect that began at `since` has come to its end, for better or worse.
+    pub(super) fn connected_since(&mut self, since: Option<Nanos>) {
+        if let (Some(now), Some(since)) = (self.clock_for_log(), since)
+            && let Some(note) = &mut self.note
+        {
+            *note.connect.get_or_insert_default() += now.since(since);
+        }
+    }
+
     /// Writes the one line of the exchange, which ended at `now`.
     pub(super) fn log(&self, now: Nanos) {
         let (Some(note), Some(shape)) = (&self.note, &self.pin.access_log) else {
@@ -63,11 +88,11 @@ impl Exchange {
             bytes_in: Some(self.upload.as_ref().map_or(0, |u| u.bytes())),
             bytes_out: Some(self.bytes_out),
             duration: Some(now.since(self.started)),
+            wait: note.wait,
             connect: note.connect,
             first_byte: self.head_at.map(|at| at.since(self.started)),
             user_agent: note.user_agent.as_ref().map(HeaderValue::as_bytes),
             referer: note.referer.as_ref().map(HeaderValue::as_bytes),
-            ..Entry::default()
         };
         self.client
             .worker

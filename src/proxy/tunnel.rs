@@ -139,6 +139,8 @@ impl Tunnel {
             limits,
             mut session,
         } = self;
+        // Declared before the pipe: dropped when its sockets are closed.
+        let _permit = upstream.permit;
         let mut pipe = Pipe {
             client,
             upstream: upstream.stream,

@@ -11,7 +11,6 @@ use crate::snapshot::shared::View;
 use crate::telemetry::access_log::Buffer;
 use crate::time::{self, Nanos};
 use crate::timer::Timers;
-use crate::upstream::endpoint::EndpointState;
 use crate::upstream::names::Complaints;
 use crate::upstream::pool::Pool;
 
@@ -116,13 +115,18 @@ impl Worker {
     /// Drops idle upstream connections that are closed, outlived, or whose endpoint is gone.
     pub fn sweep(&self) {
         let pin = self.view.pin();
-        let endpoints: Vec<&EndpointState> = pin
-            .upstreams
-            .iter()
-            .flat_map(|u| u.endpoints.iter().map(|e| &*e.state))
-            .collect();
-        self.pool
-            .borrow_mut()
-            .sweep(self.read_clock(), &endpoints, self.index);
+        let now = self.read_clock();
+        let mut pool = self.pool.borrow_mut();
+        pool.sweep(now, &pin.upstreams, self.index);
+    }
+
+    /// Gives idle upstream connections up whenever other workers want them.
+    pub async fn give_way(self: Rc<Self>) {
+        let call = self.pool.borrow().call();
+        loop {
+            call.notified().await;
+            let now = self.read_clock();
+            self.pool.borrow_mut().give_way(now, self.index);
+        }
     }
 }

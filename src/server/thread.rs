@@ -71,6 +71,7 @@ async fn run(parts: Parts) {
     vital("deadlines", worker.timers.clone().run());
     vital("snapshots", follow(worker.clone(), parts.shared));
     vital("housekeeping", keep_house(worker.clone()));
+    vital("giving way", worker.clone().give_way());
     vital("drain", heed(worker.clone()));
     let accepting = Rc::new(());
     for (number, socket) in parts.sockets {

@@ -128,6 +128,7 @@ pub(super) fn upstream(
         },
         pool: PoolPolicy {
             max_idle: (u.pool.max_idle_per_endpoint / workers.max(1)).max(MIN_IDLE),
+            max_connections: u.pool.max_connections_per_endpoint,
             idle: u.timeouts.idle,
             max_age: u.pool.max_age,
         },

@@ -35,6 +35,7 @@ impl Shared {
     /// Publishes the first snapshot.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Arc<Shared> {
+        snapshot.upstreams.iter().for_each(|u| u.enforce());
         Arc::new(Shared {
             current: ArcSwap::from_pointee(snapshot),
             version: AtomicU64::new(FIRST),
@@ -51,6 +52,7 @@ impl Shared {
     /// Makes `snapshot` the current one; returns the one it replaces, to be dropped where it holds up nobody. Only the
     /// control thread publishes.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        snapshot.upstreams.iter().for_each(|u| u.enforce());
         let retired = self.current.swap(snapshot);
         // After the swap: who sees the new number finds the new snapshot.
         let version = self.version.fetch_add(1, Ordering::Release) + 1;

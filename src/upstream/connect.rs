@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::doorbell::Doorbell;
+use super::permits::{Hold, Permit};
 use super::tap::{Tap, TappedStream};
 use crate::http::upload::RequestBody;
 use crate::time::{self, Nanos};
@@ -34,8 +35,12 @@ pub struct Connection {
     pub bell: Arc<Doorbell>,
     /// Who gets the socket when hyper has done with it.
     pub heir: Rc<Heir>,
+    /// The permit that its socket holds, where the endpoint's connections are bounded.
+    pub hold: Hold,
     /// When it was dialled.
     pub born: Nanos,
+    /// Requests that it has served to their end.
+    pub served: u32,
 }
 
 /// A bare socket, and what was read from it too early.
@@ -44,6 +49,8 @@ pub struct Socket {
     pub stream: Box<dyn Stream>,
     /// Read already, and still to be taken.
     pub early: Bytes,
+    /// To be dropped when the stream is.
+    pub permit: Option<Rc<Permit>>,
 }
 
 /// Anything that bytes can be read from and written to.
@@ -73,12 +80,16 @@ pub enum DialError {
     Failed(io::Error),
 }
 
-/// Dials, within `timeout`.
+/// Dials, within `timeout`. The socket holds `permit`, which an endpoint without a bound does not ask for.
 ///
 /// # Errors
 /// When the endpoint refuses, cannot be reached, or does not answer in time.
-pub async fn dial(address: SocketAddr, timeout: Option<Duration>) -> Result<Connection, DialError> {
-    let connecting = open(address);
+pub async fn dial(
+    address: SocketAddr,
+    timeout: Option<Duration>,
+    permit: Option<Permit>,
+) -> Result<Connection, DialError> {
+    let connecting = open(address, permit);
     match timeout {
         Some(limit) => tokio::time::timeout(limit, connecting)
             .await
@@ -87,25 +98,28 @@ pub async fn dial(address: SocketAddr, timeout: Option<Duration>) -> Result<Conn
     }
 }
 
-async fn open(address: SocketAddr) -> Result<Connection, DialError> {
+async fn open(address: SocketAddr, permit: Option<Permit>) -> Result<Connection, DialError> {
+    // Declared before the stream: should this break off, it is dropped after it.
+    let permit = permit.map(Rc::new);
     let stream = TcpStream::connect(address)
         .await
         .map_err(DialError::Failed)?;
     // Heads and small bodies leave in one write: waiting for more would only add latency.
     stream.set_nodelay(true).map_err(DialError::Failed)?;
-    over(stream).await.map_err(DialError::Failed)
+    over(stream, permit).await.map_err(DialError::Failed)
 }
 
 /// Speaks HTTP/1 over `stream`, whatever it is: the connection's task runs until the sender is dropped.
 ///
 /// # Errors
 /// hyper cannot begin.
-pub async fn over<S>(stream: S) -> io::Result<Connection>
+pub async fn over<S>(stream: S, permit: Option<Rc<Permit>>) -> io::Result<Connection>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let tap = Rc::new(Tap::default());
-    let io = TokioIo::new(TappedStream::new(stream, tap.clone()));
+    let hold = Hold::of(permit.as_ref());
+    let io = TokioIo::new(TappedStream::new(stream, tap.clone(), permit));
     let (sender, mut connection) = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .handshake(io)
@@ -119,11 +133,12 @@ where
         ringing.attend(Pin::new(&mut connection)).await;
         if let Some(give) = inherits.0.take() {
             let parts = connection.into_parts();
-            let stream = Box::new(parts.io.into_inner().into_inner());
+            let (stream, permit) = parts.io.into_inner().into_parts();
             // Who asked for it may have left.
             drop(give.send(Socket {
-                stream,
+                stream: Box::new(stream),
                 early: parts.read_buf,
+                permit,
             }));
         }
     });
@@ -132,6 +147,8 @@ where
         tap,
         bell,
         heir,
+        hold,
         born: time::now(),
+        served: 0,
     })
 }

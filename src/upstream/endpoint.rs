@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::balance::Latency;
+use super::permits::Permits;
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
 
@@ -40,6 +41,8 @@ pub struct EndpointState {
     pub uid: u64,
     /// Counters.
     pub stats: EndpointStats,
+    /// How many connections it bears.
+    pub permits: Arc<Permits>,
     /// How long attempts took, where a balancer compares that.
     pub latency: Latency,
     in_flight: AtomicU32,
@@ -56,6 +59,7 @@ impl EndpointState {
             slot,
             uid,
             stats: EndpointStats::new(workers),
+            permits: Permits::new(workers),
             latency: Latency::default(),
             in_flight: AtomicU32::new(0),
             shunned_until: AtomicU64::new(0),

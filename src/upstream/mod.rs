@@ -6,6 +6,7 @@ pub mod connect;
 pub mod doorbell;
 pub mod endpoint;
 pub mod names;
+pub mod permits;
 pub mod pool;
 pub mod retry;
 pub mod tap;
@@ -70,11 +71,13 @@ pub struct Timeouts {
     pub body: Option<Duration>,
 }
 
-/// Bounds of one worker's idle connections to one endpoint.
+/// Bounds of connections to one endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolPolicy {
-    /// Most idle connections.
+    /// Most idle connections of one worker.
     pub max_idle: usize,
+    /// Most connections of all workers; `None` = off.
+    pub max_connections: Option<usize>,
     /// Longest time without a request; `None` = off.
     pub idle: Option<Duration>,
     /// Longest life; `None` = off.
@@ -82,6 +85,13 @@ pub struct PoolPolicy {
 }
 
 impl Upstream {
+    /// Makes the bounds of this policy those of the endpoints' state; to be called when it comes into force.
+    pub fn enforce(&self) {
+        for endpoint in &self.endpoints {
+            endpoint.state.permits.bind(self.pool.max_connections);
+        }
+    }
+
     /// Chooses an endpoint for one attempt, by its index; `None` when there is none.
     #[must_use]
     pub fn pick(&self, ask: &Ask) -> Option<usize> {

@@ -14,6 +14,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::permits::Permit;
 use crate::http::guard::write_gathered;
 use crate::http::upload::RequestBody;
 
@@ -120,16 +121,22 @@ fn rebuild(bytes: &[u8], body: RequestBody) -> Option<Request<RequestBody>> {
 pub(super) struct TappedStream<S> {
     stream: S,
     tap: Rc<Tap>,
+    /// Below the stream: dropped when that is closed.
+    permit: Option<Rc<Permit>>,
 }
 
 impl<S> TappedStream<S> {
-    pub(super) fn new(stream: S, tap: Rc<Tap>) -> TappedStream<S> {
-        TappedStream { stream, tap }
+    pub(super) fn new(stream: S, tap: Rc<Tap>, permit: Option<Rc<Permit>>) -> TappedStream<S> {
+        TappedStream {
+            stream,
+            tap,
+            permit,
+        }
     }
 
-    /// The bare stream.
-    pub(super) fn into_inner(self) -> S {
-        self.stream
+    /// The bare stream, and its permit.
+    pub(super) fn into_parts(self) -> (S, Option<Rc<Permit>>) {
+        (self.stream, self.permit)
     }
 }
 
@@ -218,7 +225,7 @@ mod tests {
 
     fn tapped(takes: impl IntoIterator<Item = usize>) -> TappedStream<Slow> {
         let slow = Slow(takes.into_iter().collect());
-        TappedStream::new(slow, Rc::default())
+        TappedStream::new(slow, Rc::default(), None)
     }
 
     fn write(stream: &mut TappedStream<Slow>, bufs: &[&[u8]]) -> usize {

@@ -158,6 +158,16 @@ fn an_old_connection_takes_no_further_request() {
 }
 
 #[test]
+fn an_old_connection_is_closed_when_it_is_idle() {
+    let echo = Echo::start("app");
+    let gateway = Setup::to(echo.address())
+        .upstream("pool: { max_age: 300ms }, timeouts: { idle: 5m }")
+        .start();
+    gateway.get("/").expect_ok();
+    echo.upstream().await_all_closed();
+}
+
+#[test]
 fn no_more_connections_stay_than_the_pool_holds() {
     let arrived = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&arrived);

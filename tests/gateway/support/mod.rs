@@ -1,5 +1,6 @@
 //! The peers of a conversation: a gateway process, clients in front of it, upstreams behind it.
 
+mod census;
 mod client;
 // What is not needed here, the resolver's own tests need.
 #[allow(dead_code)]
@@ -14,6 +15,7 @@ mod wait;
 mod websocket;
 mod wire;
 
+pub(crate) use census::Census;
 pub(crate) use client::{Client, Response};
 pub(crate) use dns::{Dns, Say, addresses};
 pub(crate) use echo::{Echo, Report};
