@@ -118,11 +118,19 @@ impl<S> Guard<S> {
                     .written
                     .store(self.wire.written() + *n as u64, Relaxed);
                 if self.wire.has(WRITE_BLOCKED) {
-                    self.wire.turn(0, WRITE_BLOCKED);
+                    self.note_blocked(false);
                 }
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.wire.turn(WRITE_BLOCKED, 0),
+            Poll::Pending => self.note_blocked(true),
+        }
+    }
+
+    fn note_blocked(&self, blocked: bool) {
+        if blocked {
+            self.wire.turn(WRITE_BLOCKED, 0);
+        } else {
+            self.wire.turn(0, WRITE_BLOCKED);
         }
     }
 
@@ -221,7 +229,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     /// hyper flushes when its buffer is empty: an answer that was handed over whole has now left.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TLS may hold what it has encrypted; a bare socket holds nothing.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() || self.wire.has(WRITE_BLOCKED) {
+            self.note_blocked(flushed.is_pending());
+        }
+        ready!(flushed)?;
         if self.wire.flags() & (ANSWERING | IN_EXCHANGE) == ANSWERING {
             self.wire.turn(0, ANSWERING);
         }

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::stream::Stream;
 use super::{farewell, proxy_header};
 use crate::drain::Phase;
 use crate::error::Reason;
@@ -53,6 +54,7 @@ pub(super) async fn serve(
             None => return,
         }
     }
+    let mut stream = Stream::Plain(stream);
     let client = Client::new(worker, listener, peer.ip(), local);
     let mut line = Line {
         deadline: client.worker.timers.deadline(),
@@ -60,12 +62,13 @@ pub(super) async fn serve(
         client,
     };
     loop {
-        if rewound.is_empty() && !line.speaks(&stream).await {
-            return;
+        if rewound.is_empty() && !line.speaks(&mut stream).await {
+            return stream.say_goodbye();
         }
         match line.talk(stream, std::mem::take(&mut rewound)).await {
             Turn::Parked(socket, read) => (stream, rewound) = (socket, read),
             Turn::Over => return,
+            Turn::Ended(stream) => return stream.say_goodbye(),
             Turn::Tunnel(socket, read, tunnel) => {
                 return Box::pin(tunnel.run(socket, read, &line.deadline)).await;
             }
@@ -88,15 +91,17 @@ struct Line {
 /// How a stretch of talk came to its end.
 enum Turn {
     /// Silent for a while; bytes that hyper had read already come first when it speaks again.
-    Parked(TcpStream, Bytes),
+    Parked(Stream, Bytes),
     /// Answered with 101: no HTTP any more. Bytes that hyper had read already belong to what comes.
-    Tunnel(TcpStream, Bytes, Box<Tunnel>),
-    /// Closed, or to be closed without a word.
+    Tunnel(Stream, Bytes, Box<Tunnel>),
+    /// Closed, or to be closed without a word: what was being said was cut short.
     Over,
+    /// All was said.
+    Ended(Stream),
     /// A head that cannot be answered by an exchange.
-    Refused(TcpStream, Reason, &'static str),
+    Refused(Stream, Reason, &'static str),
     /// Answered, with input unread: closed gently, or the client would lose its answer.
-    Lingering(TcpStream),
+    Lingering(Stream),
 }
 
 /// What a connection is doing.
@@ -126,7 +131,7 @@ impl Line {
     }
 
     /// Waits for the first byte of a request; false when the connection shall be closed instead.
-    async fn speaks(&self, stream: &TcpStream) -> bool {
+    async fn speaks(&self, stream: &mut Stream) -> bool {
         let worker = &self.client.worker;
         let timeouts = self.timeouts();
         let now = worker.read_clock();
@@ -139,7 +144,7 @@ impl Line {
         let mut last_word = false;
         poll_fn(|cx| {
             self.register(cx);
-            if stream.poll_read_ready(cx).is_ready() {
+            if stream.poll_speaks(cx).is_ready() {
                 return Poll::Ready(true);
             }
             let phase = self.phase();
@@ -160,7 +165,7 @@ impl Line {
     }
 
     /// Lets hyper speak until the connection ends or falls silent.
-    async fn talk(&mut self, stream: TcpStream, rewound: Bytes) -> Turn {
+    async fn talk(&mut self, stream: Stream, rewound: Bytes) -> Turn {
         let client = self.client.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             proxy::handle(client.clone(), request)
@@ -262,7 +267,7 @@ impl Line {
     }
 
     /// hyper has ended.
-    fn after(&self, stream: TcpStream, unread: Bytes, result: hyper::Result<()>) -> Turn {
+    fn after(&self, stream: Stream, unread: Bytes, result: hyper::Result<()>) -> Turn {
         // Dropped with a broken connection, it counts as closed by the client.
         match (result, self.client.tunnel.take()) {
             (Ok(()), Some(tunnel)) => Turn::Tunnel(stream, unread, tunnel),
@@ -273,12 +278,13 @@ impl Line {
             (Ok(()), None) if self.client.wire.has(BODY_UNREAD) || !unread.is_empty() => {
                 Turn::Lingering(stream)
             }
+            (Ok(()), None) => Turn::Ended(stream),
             _ => Turn::Over,
         }
     }
 
     /// hyper was stopped.
-    fn cut(stream: TcpStream, unread: Bytes, cut: &Cut) -> Turn {
+    fn cut(stream: Stream, unread: Bytes, cut: &Cut) -> Turn {
         match cut {
             // An empty `Bytes` would go on owning hyper's buffer.
             Cut::Park if unread.is_empty() => Turn::Parked(stream, Bytes::new()),

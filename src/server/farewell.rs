@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use http::{HeaderValue, Method};
 
+use super::stream::Stream;
 use crate::error::Reason;
 use crate::http::reply::{self, Refusal};
 use crate::proxy::client::Client;
@@ -22,12 +22,7 @@ const MOST: usize = 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Refuses a request whose head never became whole: answered, counted and logged with what is known.
-pub(super) async fn refuse(
-    client: &Rc<Client>,
-    mut stream: TcpStream,
-    reason: Reason,
-    detail: &str,
-) {
+pub(super) async fn refuse(client: &Rc<Client>, mut stream: Stream, reason: Reason, detail: &str) {
     let worker = &client.worker;
     let pin = worker.view.pin();
     let id = worker.ids.make();
@@ -45,9 +40,13 @@ pub(super) async fn refuse(
         log(client, shape, &id, reason, answer.len());
     }
     drop(pin);
-    if timeout(WITHIN, stream.write_all(&answer))
+    let written = async {
+        stream.write_all(&answer).await?;
+        stream.flush().await
+    };
+    if timeout(WITHIN, written)
         .await
-        .is_ok_and(|written| written.is_ok())
+        .is_ok_and(|said| said.is_ok())
     {
         linger(stream).await;
     }
@@ -72,8 +71,9 @@ fn log(client: &Client, shape: &Shape, id: &HeaderValue, reason: Reason, bytes: 
 }
 
 /// Shuts the write side and throws away up to 1 MiB for at most 2 s.
-pub(super) async fn linger(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
+pub(super) async fn linger(mut stream: Stream) {
+    let shut = timeout(WITHIN, stream.shutdown()).await;
+    if !shut.is_ok_and(|shut| shut.is_ok()) {
         return;
     }
     let _ = timeout(WITHIN, async {

@@ -9,6 +9,7 @@ mod proxy_header;
 pub mod publish;
 pub mod reload;
 pub mod resolve;
+mod stream;
 mod thread;
 pub mod watch;
 

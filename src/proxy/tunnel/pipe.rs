@@ -27,6 +27,8 @@ pub(super) struct Flow {
     pub(super) stage: Stage,
     /// Bytes written since this was last set to 0.
     pub(super) written: usize,
+    /// The other side has all of them: TLS may hold back what it has taken.
+    flushed: bool,
 }
 
 /// How far one direction is.
@@ -84,7 +86,13 @@ impl Flow {
             },
             stage: Stage::Open,
             written: 0,
+            flushed: true,
         }
+    }
+
+    /// Is there something that the other side has not taken yet?
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.rest.is_empty() || !self.flushed
     }
 
     /// Moves what can be moved; tells whether anything did.
@@ -127,6 +135,12 @@ impl Flow {
                 true
             }));
         }
+        if !self.flushed {
+            if ready!(Pin::new(&mut *to).poll_flush(cx)).is_err() {
+                self.stage = Stage::SinkBroke;
+            }
+            self.flushed = true;
+        }
         match self.stage {
             Stage::Open => {}
             Stage::Ended => {
@@ -164,6 +178,7 @@ impl Flow {
         match written {
             Ok(n) if n > 0 => {
                 self.written = self.written.wrapping_add(n);
+                self.flushed = false;
                 Some(n)
             }
             Ok(_) | Err(_) => {

@@ -99,7 +99,7 @@ impl Watch {
     }
 
     fn note_blocked(&mut self, down: &Flow, now: Nanos) {
-        if down.rest.is_empty() {
+        if !down.is_blocked() {
             self.blocked_since = None;
         } else if self.blocked_since.is_none() || self.taken != down.written {
             self.blocked_since = Some(now);
