@@ -3,7 +3,7 @@
 //! YAML files become a [`config::Config`] in which nothing can be wrong, and a `Config` becomes a
 //! [`snapshot::Snapshot`] that cannot fail to be built. The one current snapshot sits in one `ArcSwap`; a request pins
 //! it once and walks only through what it pinned. What decides is synchronous and takes `now` as an argument; what
-//! waits on the way of a request is in few files: `upstream/connect`, `proxy/forward` and the bodies.
+//! waits on the way of a request is in few files: `upstream/connect`, `proxy/forward`, `proxy/wait`, the tunnel and the bodies.
 //!
 //! # Floors
 //!
@@ -30,9 +30,11 @@
 //! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is; the route
 //!    changes path, host and fields, and draws an upstream by weight ([`filter`]); mirrors get their copies.
 //! 8. [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials (where the endpoint bears only so
-//!    many, when its turn has come), sends, waits for the head.
+//!    many, when its turn has come), sends, waits for the head. A try that failed is weighed in [`proxy::retry`], and
+//!    followed by another where the route and the upstream's budget allow it.
 //! 9. The request's body streams beside it ([`http::upload`]): no faster than it is taken, within its bounds.
 //! 10. The answer's head is checked, stripped and changed as the route says; its body streams through [`proxy::body`].
+//!    A 101 that fits its handshake ([`http::upgrade`]) makes the two connections a [`proxy::tunnel`] instead.
 //! 11. At its end the connection goes back to the pool, the exchange counts and logs.
 //! 12. Whatever was refused on the way leaves by one door: [`http::reply`] makes the answer of a [`error::Reason`].
 //!
@@ -45,6 +47,7 @@
 //! | route | what happens to the requests of one match |
 //! | upstream, endpoint | a named group; one address of it |
 //! | attempt | one try to get an answer from one endpoint |
+//! | tunnel | a WebSocket after its 101: two sockets and the bytes between them |
 //! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
 //! | pool | one worker's idle upstream connections |
 //! | permit | the right to one connection, of those that an endpoint bears |

@@ -94,6 +94,7 @@ pub(super) async fn go_on(
     if delay > Duration::ZERO {
         exchange.release(exchange.client.worker.read_clock());
         pause(exchange, delay).await;
+        exchange.client.worker.read_clock();
     }
     Ok(true)
 }

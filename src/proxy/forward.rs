@@ -2,6 +2,7 @@
 //! answer's head.
 
 use std::io;
+use std::rc::Rc;
 
 use http::{Request, StatusCode, header};
 use hyper::client::conn::TrySendError;
@@ -14,7 +15,7 @@ use super::retry::is_idempotent;
 use super::wait::wait_for_head;
 use crate::error::Reason;
 use crate::http::reply::Refusal;
-use crate::http::upload::{Progress, RequestBody};
+use crate::http::upload::{Progress, RequestBody, Upload};
 use crate::time::Nanos;
 use crate::upstream::Timeouts;
 use crate::upstream::balance::Ask;
@@ -94,6 +95,8 @@ async fn try_once(
         if !reused {
             // Boxed: dialling is rare, and its size would be every request's.
             reused = Box::pin(open(exchange, plan, due, &mut turn_due)).await?;
+            // What comes next is timed from now.
+            exchange.client.worker.read_clock();
         }
         let keeps = replayable && (reused || plan.retry.repeats_what_was_sent());
         match attempt(exchange, request, plan, due, keeps).await {
@@ -209,6 +212,11 @@ async fn attempt(
             Outcome::Answered
         }
         Some(Err(error)) => judge(exchange, request, error, keeps),
+        None if stalls(exchange, due) => {
+            let detail = "neither took more of the request nor answered";
+            let refusal = blame(exchange, Reason::UpstreamTimeout, detail);
+            Outcome::Failed(Failure::last(refusal))
+        }
         None => Outcome::Failed(late(exchange, plan, "before an answer came", true)),
     }
 }
@@ -270,9 +278,16 @@ fn is_io(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<io::Error>())
 }
 
+/// Was it `timeouts.body` that passed, before `due` did? That is no reason to try again.
+fn stalls(exchange: &Exchange, due: Option<Nanos>) -> bool {
+    let streams = |upload: &Rc<Upload>| upload.progress() == Progress::Streaming;
+    let now = exchange.client.worker.recent();
+    exchange.upload.as_ref().is_some_and(streams) && due.is_none_or(|due| due > now)
+}
+
 #[cold]
 pub(super) fn late(exchange: &Exchange, plan: &Plan<'_>, stage: &str, sent: bool) -> Box<Failure> {
-    let now = exchange.client.worker.recent();
+    let now = exchange.client.worker.read_clock();
     if plan.due.is_some_and(|due| due <= now) {
         let detail = format!("the time for the whole request was over {stage}");
         return Failure::last(blame(exchange, Reason::UpstreamTimeout, &detail));

@@ -1,5 +1,6 @@
 //! The endpoint that an attempt holds: taken, timed until the answer's head, given back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,37 @@ impl Exchange {
         let lease = self.lease?;
         let endpoint = &self.upstream_of(lease).endpoints[lease.endpoint as usize];
         endpoint.name.as_ref()
+    }
+
+    /// The same name's address of the other family, by its place among the endpoints, unless nobody could connect to it
+    /// just now.
+    #[must_use]
+    pub fn sibling(&self, now: Nanos) -> Option<(usize, SocketAddr)> {
+        let lease = self.lease?;
+        let endpoints = &self.upstream_of(lease).endpoints;
+        let index = endpoints[lease.endpoint as usize].sibling? as usize;
+        let state = &endpoints.get(index)?.state;
+        (!state.is_shunned(now)).then_some((index, state.address))
+    }
+
+    /// The attempt goes on at another endpoint of the same upstream.
+    pub fn move_to(&mut self, endpoint: usize) {
+        let Some(old) = self.lease else { return };
+        let new = Lease {
+            endpoint: endpoint as u32,
+            ..old
+        };
+        let worker = self.client.worker.index;
+        self.endpoint_of(old).stats.busy.add(worker, -1);
+        self.endpoint_of(new).stats.busy.add(worker, 1);
+        if old.counted {
+            self.endpoint_of(old).leave();
+            self.endpoint_of(new).enter();
+        }
+        self.lease = Some(new);
+        if let Some(note) = &mut self.note {
+            note.endpoint = Some((new.upstream, new.endpoint));
+        }
     }
 
     /// The upstream and endpoint held, by their places in the pinned snapshot.

@@ -13,6 +13,7 @@ use crate::time::Nanos;
 use crate::upstream::connect::{Connection, DialError, dial};
 use crate::upstream::permits::Permit;
 use crate::upstream::pool::{QueueFull, Turn, await_turn};
+use crate::upstream::race::{Winner, race};
 use crate::upstream::retry::Cause;
 
 /// How long a request waits for its turn where `timeouts.connect` is off.
@@ -74,14 +75,29 @@ async fn await_next(
 }
 
 async fn connect(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     plan: &Plan<'_>,
     due: Option<Nanos>,
     permit: Option<Permit>,
 ) -> Result<Connection, Box<Failure>> {
     let (_, endpoint) = exchange.held().ok_or_else(unheld)?;
-    let dialling = dial(endpoint.address, plan.timeouts.connect, permit);
-    let error = match within(exchange, due, dialling).await {
+    let address = endpoint.address;
+    // A bounded endpoint has lent one permit, and that is not for another.
+    let sibling = if permit.is_none() {
+        exchange.sibling(exchange.client.worker.recent())
+    } else {
+        None
+    };
+    let limit = plan.timeouts.connect;
+    let dialled = match sibling {
+        None => within(exchange, due, dial(address, limit, permit)).await,
+        Some((index, other)) => {
+            let racing = within(exchange, due, race(address, other, limit)).await;
+            racing.map(|won| settle_race(exchange, index, won))
+        }
+    };
+    let (_, endpoint) = exchange.held().ok_or_else(unheld)?;
+    let error = match dialled {
         Some(Ok(connection)) => {
             endpoint.connected();
             return Ok(connection);
@@ -103,6 +119,23 @@ async fn connect(
     };
     let refusal = blame(exchange, reason, &detail);
     Err(Failure::of(Cause::Connect, refusal, false))
+}
+
+/// The attempt goes on at the endpoint that was there first; one that lost is avoided for a while.
+fn settle_race(
+    exchange: &mut Exchange,
+    second: usize,
+    won: Result<(Connection, Winner), DialError>,
+) -> Result<Connection, DialError> {
+    let (connection, winner) = won?;
+    if winner == Winner::Second {
+        let now = exchange.client.worker.read_clock();
+        if let Some((_, first)) = exchange.held() {
+            first.connect_failed(now);
+        }
+        exchange.move_to(second);
+    }
+    Ok(connection)
 }
 
 /// DNS may know better by now.

@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod names;
 pub mod permits;
 pub mod pool;
+pub mod race;
 pub mod retry;
 pub mod tap;
 

@@ -1,6 +1,6 @@
 //! DNS that fails: what was known goes on, what is not known is said, and nobody has to restart anything.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
@@ -144,6 +144,51 @@ fn a_silent_address_costs_a_request_no_more_than_the_connect_timeout() {
         "nobody tried the other: {longest:?}"
     );
     assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
+
+#[test]
+fn a_silent_family_is_overtaken_by_the_other() {
+    let town = Town::at(&["127.0.0.1"]);
+    let (_listener, _waiting, _) = deaf_at(SocketAddr::from((Ipv6Addr::LOCALHOST, town.port)));
+    let (_dns, setup) = with_both_families(&town);
+    let gateway = setup.start();
+    let begin = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/").expect_ok().text(), "127.0.0.1");
+    }
+    // Ten connects that waited for the silent one would take 50 s; those that follow the first know better.
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let rows = &told(&gateway)["endpoints"];
+    let busy: i64 = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["connections"]["busy"].as_i64().unwrap())
+        .sum();
+    assert_eq!(busy, 0, "{rows}");
+}
+
+#[test]
+fn a_family_that_refuses_costs_no_try() {
+    let town = Town::at(&["127.0.0.1"]);
+    let (_dns, setup) = with_both_families(&town);
+    let gateway = setup.start();
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/").expect_ok().text(), "127.0.0.1");
+    }
+    let lines = gateway.await_access_lines(10);
+    assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:?}");
+}
+
+/// The name has both families, its service one, and no request may be tried again.
+fn with_both_families(town: &Town) -> (Dns, Setup) {
+    let dns = Dns::start();
+    dns.say("app.test", addresses(&["::1", "127.0.0.1"], 60));
+    let setup = setup(&dns, town.port)
+        .upstream("balance: round_robin, timeouts: { connect: 5s }")
+        .route("retry: off");
+    (dns, setup)
 }
 
 #[test]

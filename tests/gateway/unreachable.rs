@@ -21,7 +21,12 @@ fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
 
 /// An address that takes no more connections and does not say so: its queue is full.
 pub(crate) fn deaf_at(address: SocketAddr) -> (TcpListener, Vec<TcpStream>, SocketAddr) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )
+    .unwrap();
     socket.bind(&address.into()).unwrap();
     socket.listen(0).unwrap();
     let listener: TcpListener = socket.into();
