@@ -34,7 +34,7 @@
 //!    followed by another where the route and the upstream's budget allow it.
 //! 9. The request's body streams beside it ([`http::upload`]): no faster than it is taken, within its bounds.
 //! 10. The answer's head is checked, stripped and changed as the route says; its body streams through [`proxy::body`].
-//!    A 101 that fits its handshake ([`http::upgrade`]) makes the two connections a [`proxy::tunnel`] instead.
+//!     A 101 that fits its handshake ([`http::upgrade`]) makes the two connections a [`proxy::tunnel`] instead.
 //! 11. At its end the connection goes back to the pool, the exchange counts and logs.
 //! 12. Whatever was refused on the way leaves by one door: [`http::reply`] makes the answer of a [`error::Reason`].
 //!
