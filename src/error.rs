@@ -68,6 +68,7 @@ reasons! {
     InternalError "internal_error" 500 Gateway "proxy_internal_error" "The gateway failed";
     NotImplemented "not_implemented" 501 Gateway "http_request_error" "The gateway does not do this";
     UpstreamConnectFailed "upstream_connect_failed" 502 Upstream "connection_refused" "The upstream could not be reached";
+    UpstreamTlsFailed "upstream_tls_failed" 502 Upstream "tls_protocol_error" "No TLS connection to the upstream came to be";
     UpstreamReset "upstream_reset" 502 Upstream "connection_terminated" "The upstream broke the connection";
     UpstreamProtocolError "upstream_protocol_error" 502 Upstream "http_protocol_error" "The upstream's answer is not valid HTTP";
     NoHealthyEndpoint "no_healthy_endpoint" 503 Upstream "destination_unavailable" "No endpoint of the upstream can be used";

@@ -16,11 +16,13 @@ use super::report::{Fault, Report, quote};
 pub struct Endpoint {
     /// Address or name.
     pub host: EndpointHost,
-    /// 1 to 65535; 80 if none is written.
+    /// 1 to 65535; 80 if none is written, 443 for `https`.
     pub port: u16,
+    /// Is TLS spoken with it (`https://`)?
+    pub is_secure: bool,
     /// Its share beside the others', 0 to 1000. Not 0 for all of one upstream.
     pub weight: u32,
-    /// What stands after `http://`, as it is written, without a slash at its end.
+    /// What stands after `http://` or `https://`, as it is written, without a slash at its end.
     pub authority: String,
 }
 
@@ -93,7 +95,7 @@ fn parse_one(item: &Node) -> Option<(Span, Endpoint)> {
     Some((written.span, endpoint))
 }
 
-/// `http://host`, `http://host:port` or `http://[v6]:port`; the weight is 1.
+/// `http://host`, `http://host:port` or `http://[v6]:port`, or the same with `https`; the weight is 1.
 pub(super) fn url(text: &str) -> Result<Endpoint, Fault> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(Fault::new(
@@ -102,8 +104,8 @@ pub(super) fn url(text: &str) -> Result<Endpoint, Fault> {
         ));
     };
     match scheme {
-        "http" => {}
-        "https" | "h2c" => return Err(later(format!("`{scheme}://` endpoints are"))),
+        "http" | "https" => {}
+        "h2c" => return Err(later(format!("`{scheme}://` endpoints are"))),
         _ => {
             let message = format!("{} is not the scheme of an endpoint", quote(scheme));
             return Err(Fault::new(message, ENDPOINT));
@@ -119,7 +121,7 @@ pub(super) fn url(text: &str) -> Result<Endpoint, Fault> {
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if let Some(at) = authority.find(['/', '?', '#']) {
         let help = format!(
-            "requests keep their own path: write `http://{}`",
+            "requests keep their own path: write `{scheme}://{}`",
             &authority[..at]
         );
         return Err(Fault::new(
@@ -128,16 +130,18 @@ pub(super) fn url(text: &str) -> Result<Endpoint, Fault> {
         ));
     }
     let (host, port) = address::host_and_port(authority)?;
+    let is_secure = scheme == "https";
     Ok(Endpoint {
         host: address::plain_host(host)?,
-        port: port.unwrap_or(80),
+        port: port.unwrap_or(if is_secure { 443 } else { 80 }),
+        is_secure,
         weight: 1,
         authority: authority.into(),
     })
 }
 
 const ENDPOINT: &str =
-    "write `http://host:port`, such as `http://127.0.0.1:9000` or `http://app.internal:9000`";
+    "write `http://host:port` or `https://host:port`, such as `http://127.0.0.1:9000` or `http://app.internal:9000`";
 
 #[cfg(test)]
 mod tests {

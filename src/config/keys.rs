@@ -113,7 +113,7 @@ tables! {
         "pool" Table(POOL), Absent, Live, Now, "Connections to the endpoints.";
         "max_in_flight" OrOff(&Integer(1, MANY)), Value("1024"), Live, Later, "Bulkhead: most requests at once; 503 beyond.";
         "queue" Table(QUEUE), Absent, Live, Later, "Where requests beyond `max_in_flight` wait.";
-        "tls" Table(UPSTREAM_TLS), Absent, Live, Later, "How endpoints are verified.";
+        "tls" Table(UPSTREAM_TLS), Absent, Live, Now, "How endpoints are verified.";
         "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Later, "Active probes.";
         "ejection" OrOff(&Table(EJECTION)), Absent, Live, Later, "Endpoints that fail are left out for a while.";
         "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Later, "Stops sending when the upstream fails.";
@@ -158,11 +158,11 @@ tables! {
     }
     #[doc = "`upstreams.*.tls`."]
     UPSTREAM_TLS {
-        "ca" Text, Absent, Live, Later, "PEM file with the authorities that are believed.";
-        "server_name" PlainHost, Derived("the endpoint's host name"), Live, Later, "The name that is verified and sent as SNI.";
-        "client_cert" Text, Absent, Live, Later, "PEM file with the gateway's own certificate.";
-        "client_key" Text, Absent, Live, Later, "PEM file with its key.";
-        "insecure_skip_verify" Bool, Value("false"), Live, Later, "Believes everybody.";
+        "ca" Text, Absent, Live, Now, "PEM file with the authorities that are believed.";
+        "server_name" PlainHost, Derived("the endpoint's host name"), Live, Now, "The name that is verified and sent as SNI.";
+        "client_cert" Text, Absent, Live, Now, "PEM file with the gateway's own certificate.";
+        "client_key" Text, Absent, Live, Now, "PEM file with its key.";
+        "insecure_skip_verify" Bool, Value("false"), Live, Now, "Believes everybody.";
     }
     #[doc = "`upstreams.*.health_check`."]
     HEALTH_CHECK {

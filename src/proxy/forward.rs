@@ -161,7 +161,7 @@ fn choose(
     let pooled = worker
         .pool
         .borrow_mut()
-        .take(&endpoint.state, now, worker.index);
+        .take(&endpoint.state, endpoint.lock(), now, worker.index);
     exchange.connection = pooled;
     let replayable =
         is_repeatable(exchange) && exchange.upload.as_ref().is_none_or(|u| u.can_rewind());

@@ -11,7 +11,7 @@ use super::tunnel::Session;
 use crate::error::{Origin, Reason};
 use crate::time::Nanos;
 use crate::upstream::Upstream;
-use crate::upstream::endpoint::EndpointState;
+use crate::upstream::endpoint::{Endpoint, EndpointState};
 
 /// One endpoint held for one attempt, by its place in the pinned snapshot.
 #[derive(Clone, Copy)]
@@ -56,6 +56,15 @@ impl Exchange {
     pub fn held(&self) -> Option<(&Upstream, &Arc<EndpointState>)> {
         let lease = self.lease?;
         Some((self.upstream_of(lease), self.endpoint_of(lease)))
+    }
+
+    /// The endpoint held, as the pinned snapshot has it.
+    #[must_use]
+    pub fn held_endpoint(&self) -> Option<&Endpoint> {
+        let lease = self.lease?;
+        self.upstream_of(lease)
+            .endpoints
+            .get(lease.endpoint as usize)
     }
 
     /// The name that the address of the endpoint held came from; `None` = the file has the address itself.

@@ -23,7 +23,7 @@ use crate::snapshot::shared::Pin as Pinned;
 use crate::upstream::Upstream;
 use crate::upstream::balance::Ask;
 use crate::upstream::connect::{Connection, dial};
-use crate::upstream::endpoint::EndpointState;
+use crate::upstream::endpoint::{Endpoint, EndpointState};
 use crate::upstream::pool::{Turn, await_turn};
 
 /// Copies that one worker has under way; beyond it requests are not mirrored.
@@ -112,15 +112,15 @@ impl Copy {
             avoid: None,
         };
         let endpoint = upstream.endpoints.get(upstream.pick(&ask)?)?;
-        let (host, endpoint) = (endpoint.authority.clone(), &endpoint.state);
+        let (chosen, endpoint) = (endpoint, &endpoint.state);
         let _busy = Busy::enter(endpoint, worker);
-        let pooled = worker.pool.borrow_mut().take(endpoint, now, worker.index);
+        let pooled = worker.pool.borrow_mut().take(endpoint, chosen.lock(), now, worker.index);
         let mut connection: Connection = match pooled {
             Some(connection) => connection,
-            None => open(worker, upstream, endpoint).await?,
+            None => open(worker, upstream, chosen).await?,
         };
         connection.tap.disarm();
-        let sending = connection.sender.try_send_request(self.into_request(&host));
+        let sending = connection.sender.try_send_request(self.into_request(&chosen.authority));
         let response = sending.await.ok()?;
         endpoint
             .stats
@@ -150,13 +150,13 @@ impl Copy {
 async fn open(
     worker: &Worker,
     upstream: &Upstream,
-    endpoint: &Arc<EndpointState>,
+    endpoint: &Endpoint,
 ) -> Option<Connection> {
     let timeout = upstream.timeouts.connect;
     let permit = match upstream.pool.max_connections {
         None => None,
         Some(_) => {
-            let turn = await_turn(&worker.pool, endpoint, worker.index);
+            let turn = await_turn(&worker.pool, &endpoint.state, worker.index);
             let longest = timeout.unwrap_or(LIFE);
             match tokio::time::timeout(longest, turn).await.ok()?.ok()? {
                 Turn::Use(connection) => return Some(connection),
@@ -164,7 +164,10 @@ async fn open(
             }
         }
     };
-    dial(endpoint.address, timeout, permit).await.ok()
+    let secure = endpoint.secure.as_deref();
+    dial(endpoint.state.address, secure, timeout, permit)
+        .await
+        .ok()
 }
 
 /// The copy's connection, as the gauge counts it.

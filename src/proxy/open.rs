@@ -89,10 +89,11 @@ async fn connect(
         None
     };
     let limit = plan.timeouts.connect;
+    let secure = exchange.held_endpoint().and_then(|e| e.secure.as_deref());
     let dialled = match sibling {
-        None => within(exchange, due, dial(address, limit, permit)).await,
+        None => within(exchange, due, dial(address, secure, limit, permit)).await,
         Some((index, other)) => {
-            let racing = within(exchange, due, race(address, other, limit)).await;
+            let racing = within(exchange, due, race(address, other, secure, limit)).await;
             racing.map(|won| settle_race(exchange, index, won))
         }
     };
@@ -111,6 +112,10 @@ async fn connect(
         DialError::TimedOut => (
             Reason::UpstreamConnectTimeout,
             format!("connecting to {} took too long", endpoint.label),
+        ),
+        DialError::Tls(error) => (
+            Reason::UpstreamTlsFailed,
+            format!("no TLS came to be with {}: {error}", endpoint.label),
         ),
         DialError::Failed(error) => (
             Reason::UpstreamConnectFailed,

@@ -116,7 +116,7 @@ pub(super) fn upstream(
     carry: &mut Carry,
     workers: usize,
 ) -> Upstream {
-    let endpoints = settle(&places(u, addresses), &u.name, carry, workers);
+    let endpoints = settle(&places(u, addresses), u, carry, workers);
     Upstream {
         name: u.name.clone(),
         balancer: Balancer::new(&way(&u.balance), &endpoints),

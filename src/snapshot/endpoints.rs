@@ -18,6 +18,8 @@ pub(super) struct Place<'a> {
     authority: &'a str,
     name: Option<&'a Arc<str>>,
     sibling: Option<u32>,
+    is_secure: bool,
+    host: &'a EndpointHost,
 }
 
 /// The places of `upstream`, in file order, each once. A name without an address has none.
@@ -46,6 +48,8 @@ pub(super) fn places<'a>(upstream: &'a config::Upstream, addresses: &Addresses) 
                 authority: &endpoint.authority,
                 name,
                 sibling: None,
+                is_secure: endpoint.is_secure,
+                host: &endpoint.host,
             });
         }
         introduce_siblings(&mut places, begin);
@@ -67,18 +71,23 @@ pub(super) fn are_at(endpoints: &[Endpoint], places: &[Place<'_>]) -> bool {
 /// Gives each place its state.
 pub(super) fn settle(
     places: &[Place<'_>],
-    upstream: &str,
+    upstream: &config::Upstream,
     carry: &mut Carry,
     workers: usize,
 ) -> Vec<Endpoint> {
     let settle = |place: &Place<'_>| Endpoint {
-        state: carry.endpoint(upstream, place.address, workers),
+        state: carry.endpoint(&upstream.name, place.address, workers),
         weight: place.weight,
         // What was read as an endpoint is always a valid field value.
         authority: HeaderValue::from_str(place.authority)
             .unwrap_or_else(|_| HeaderValue::from_static("")),
         name: place.name.cloned(),
         sibling: place.sibling,
+        secure: place
+            .is_secure
+            .then(|| upstream.tls.to(&place.host.to_string()))
+            .flatten()
+            .map(Box::new),
     };
     places.iter().map(settle).collect()
 }

@@ -1,4 +1,4 @@
-//! Dialling an endpoint: TCP and the HTTP/1 connection over it, under one deadline; and taking the bare socket back.
+//! Dialling an endpoint: TCP, TLS and the HTTP/1 connection over it, under one deadline; and taking the socket back.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,12 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
+use tokio_rustls::TlsConnector;
 
 use super::doorbell::Doorbell;
 use super::permits::{Hold, Permit};
 use super::tap::{Tap, TappedStream};
 use crate::http::upload::RequestBody;
 use crate::time::{self, Nanos};
+use crate::tls::Target;
 
 /// Most bytes of an answer's head, and of its trailers.
 const MAX_HEAD: usize = 64 * 1024;
@@ -37,6 +39,8 @@ pub struct Connection {
     pub heir: Rc<Heir>,
     /// The permit that its socket holds, where the endpoint's connections are bounded.
     pub hold: Hold,
+    /// The TLS settings that it was made with; 0 = clear text.
+    pub lock: u64,
     /// When it was dialled.
     pub born: Nanos,
     /// Requests that it has served to their end.
@@ -78,18 +82,21 @@ pub enum DialError {
     TimedOut,
     /// The system said no.
     Failed(io::Error),
+    /// Somebody is there, and no TLS came to be with him; in words.
+    Tls(String),
 }
 
-/// Dials, within `timeout`. The socket holds `permit`, which an endpoint without a bound does not ask for.
+/// Dials, within `timeout`, and speaks TLS where `secure` says how. The socket holds `permit`, which an endpoint without a bound does not ask for.
 ///
 /// # Errors
 /// When the endpoint refuses, cannot be reached, or does not answer in time.
 pub async fn dial(
     address: SocketAddr,
+    secure: Option<&Target>,
     timeout: Option<Duration>,
     permit: Option<Permit>,
 ) -> Result<Connection, DialError> {
-    let connecting = open(address, permit);
+    let connecting = open(address, secure, permit);
     match timeout {
         Some(limit) => tokio::time::timeout(limit, connecting)
             .await
@@ -98,7 +105,11 @@ pub async fn dial(
     }
 }
 
-async fn open(address: SocketAddr, permit: Option<Permit>) -> Result<Connection, DialError> {
+async fn open(
+    address: SocketAddr,
+    secure: Option<&Target>,
+    permit: Option<Permit>,
+) -> Result<Connection, DialError> {
     // Declared before the stream: should this break off, it is dropped after it.
     let permit = permit.map(Rc::new);
     let stream = TcpStream::connect(address)
@@ -106,7 +117,16 @@ async fn open(address: SocketAddr, permit: Option<Permit>) -> Result<Connection,
         .map_err(DialError::Failed)?;
     // Heads and small bodies leave in one write: waiting for more would only add latency.
     stream.set_nodelay(true).map_err(DialError::Failed)?;
-    over(stream, permit).await.map_err(DialError::Failed)
+    let Some(target) = secure else {
+        return over(stream, permit).await.map_err(DialError::Failed);
+    };
+    let handshake = TlsConnector::from(target.config.clone()).connect(target.name.clone(), stream);
+    let stream = handshake
+        .await
+        .map_err(|error| DialError::Tls(error.to_string()))?;
+    let mut connection = over(stream, permit).await.map_err(DialError::Failed)?;
+    connection.lock = target.digest;
+    Ok(connection)
 }
 
 /// Speaks HTTP/1 over `stream`, whatever it is: the connection's task runs until the sender is dropped.
@@ -148,6 +168,7 @@ where
         bell,
         heir,
         hold,
+        lock: 0,
         born: time::now(),
         served: 0,
     })

@@ -11,6 +11,7 @@ use super::balance::Latency;
 use super::permits::Permits;
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
+use crate::tls::Target;
 
 /// How long an endpoint whose last connect failed loses every comparison.
 const SHUNNED_FOR: Duration = Duration::from_secs(1);
@@ -23,10 +24,20 @@ pub struct Endpoint {
     pub weight: u32,
     /// Host and port as the file has them: the `Host` of `rewrite.host: upstream`.
     pub authority: HeaderValue,
+    /// How TLS is spoken with it; `None` = clear text.
+    pub secure: Option<Box<Target>>,
     /// The name that its address came from; `None` = the file has the address itself.
     pub name: Option<Arc<str>>,
     /// Another endpoint of the upstream, by its index: an address of the same name and of the other family.
     pub sibling: Option<u32>,
+}
+
+impl Endpoint {
+    /// Tells the TLS settings of its connections apart; 0 = clear text.
+    #[must_use]
+    pub fn lock(&self) -> u64 {
+        self.secure.as_ref().map_or(0, |target| target.digest)
+    }
 }
 
 /// An endpoint's state. Found again by upstream name and address when the file changes.

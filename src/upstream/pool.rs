@@ -58,10 +58,11 @@ struct Ready {
 }
 
 impl Pool {
-    /// The connection that was used last, if it still can be.
+    /// The connection that was used last, if it still can be, and was made with the TLS settings of `lock`.
     pub fn take(
         &mut self,
         endpoint: &EndpointState,
+        lock: u64,
         now: Nanos,
         worker: usize,
     ) -> Option<Connection> {
@@ -71,7 +72,8 @@ impl Pool {
             .filter(|slot| slot.is_of(endpoint))?;
         while let Some(newest) = slot.idle.pop_back() {
             endpoint.stats.idle.add(worker, -1);
-            if newest.until > now && newest.connection.sender.is_ready() {
+            let fits = newest.until > now && newest.connection.lock == lock;
+            if fits && newest.connection.sender.is_ready() {
                 return Some(newest.connection);
             }
         }
@@ -124,7 +126,7 @@ impl Pool {
                 if let Some(slot) = self.slots.get_mut(endpoint.state.slot)
                     && slot.is_of(&endpoint.state)
                 {
-                    slot.sweep(now, &upstream.pool, worker);
+                    slot.sweep(now, &upstream.pool, endpoint.lock(), worker);
                 }
             }
         }
@@ -232,11 +234,12 @@ impl Slot {
             .is_some_and(|owner| std::ptr::eq(owner, endpoint))
     }
 
-    fn sweep(&mut self, now: Nanos, policy: &PoolPolicy, worker: usize) {
+    fn sweep(&mut self, now: Nanos, policy: &PoolPolicy, lock: u64, worker: usize) {
         let before = self.idle.len();
         self.idle.retain(|idle| {
             let counted = policy.max_connections.is_none() || idle.connection.hold.is_there();
-            idle.until > now && counted && !idle.connection.sender.is_closed()
+            let fits = counted && idle.connection.lock == lock;
+            idle.until > now && fits && !idle.connection.sender.is_closed()
         });
         let surplus = self.idle.len().saturating_sub(policy.max_idle);
         self.idle.drain(..surplus);

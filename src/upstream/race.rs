@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::connect::{Connection, DialError, dial};
+use crate::tls::Target;
 
 /// The Connection Attempt Delay of RFC 8305, section 5.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -26,15 +27,16 @@ pub enum Winner {
 pub async fn race(
     first: SocketAddr,
     second: SocketAddr,
+    secure: Option<&Target>,
     timeout: Option<Duration>,
 ) -> Result<(Connection, Winner), DialError> {
-    let mut one = pin!(dial(first, timeout, None));
+    let mut one = pin!(dial(first, secure, timeout, None));
     match tokio::time::timeout(HEAD_START, one.as_mut()).await {
         Ok(Ok(connection)) => return Ok((connection, Winner::First)),
-        Ok(Err(error)) => return last_chance(second, timeout, error).await,
+        Ok(Err(error)) => return last_chance(second, secure, timeout, error).await,
         Err(_silent) => {}
     }
-    let mut two = pin!(dial(second, timeout, None));
+    let mut two = pin!(dial(second, secure, timeout, None));
     tokio::select! {
         dialled = one.as_mut() => match dialled {
             Ok(connection) => Ok((connection, Winner::First)),
@@ -49,10 +51,12 @@ pub async fn race(
 
 async fn last_chance(
     address: SocketAddr,
+    secure: Option<&Target>,
     timeout: Option<Duration>,
     error: DialError,
 ) -> Result<(Connection, Winner), DialError> {
-    or_that(dial(address, timeout, None).await, Winner::Second, error)
+    let dialled = dial(address, secure, timeout, None).await;
+    or_that(dialled, Winner::Second, error)
 }
 
 fn or_that(

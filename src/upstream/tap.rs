@@ -179,9 +179,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TappedStream<S> {
     }
 
     /// hyper flushes when it has nothing left to write.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tap.unflushed.set(false);
-        Poll::Ready(Ok(()))
+        // TLS may hold what it has encrypted; a bare socket holds nothing.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
