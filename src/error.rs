@@ -62,6 +62,7 @@ reasons! {
     BodyTooLarge "body_too_large" 413 Client "http_request_denied" "The request body is larger than allowed";
     UriTooLong "uri_too_long" 414 Client "http_request_error" "The request target is longer than allowed";
     ExpectationFailed "expectation_failed" 417 Client "http_request_error" "Only the expectation 100-continue can be met";
+    MisdirectedRequest "misdirected_request" 421 Client "http_request_error" "This host is not served on this TLS connection";
     UpgradeRequired "upgrade_required" 426 Client "http_request_error" "Only another version of this upgrade is spoken";
     HeadTooLarge "head_too_large" 431 Client "http_request_error" "The request head is larger than allowed";
     ClientClosed "client_closed" 499 Client "connection_terminated" "The client left before the answer was complete";

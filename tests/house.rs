@@ -9,7 +9,7 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("drain", 0),
     ("error", 0),
     ("time", 0),
@@ -18,6 +18,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("metrics", 1),
     ("route", 1),
     ("telemetry", 1),
+    ("tls", 1),
     ("config", 2),
     ("filter", 2),
     ("upstream", 2),

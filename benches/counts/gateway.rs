@@ -144,7 +144,7 @@ async fn connect(worker: Rc<Worker>, scenario: Scenario, turns: Arc<Turns>) {
 async fn talk(worker: Rc<Worker>, stream: Peer) {
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let deadline = worker.timers.deadline();
-    let client = Client::new(worker, 0, peer, SocketAddr::new(peer, 8080));
+    let client = Client::new(worker, 0, peer, SocketAddr::new(peer, 8080), None);
     let io = TokioIo::new(Guard::new(stream, client.wire.clone(), Bytes::new()));
     let limits = client.worker.view.pin().listeners[0].limits;
     let service = service_fn({

@@ -45,6 +45,8 @@ pub(super) struct Gathered {
     pub(super) report: Report,
     /// What was read, and the directories whose list of files mattered.
     pub(super) sources: Vec<PathBuf>,
+    /// The path of each file of the report.
+    pub(super) paths: Vec<PathBuf>,
 }
 
 impl<'a> Gatherer<'a> {
@@ -128,6 +130,7 @@ impl<'a> Gatherer<'a> {
             is_whole: !self.broken,
             report: self.report,
             sources: self.sources,
+            paths: self.paths,
         }
     }
 

@@ -55,25 +55,25 @@ tables! {
         "proxy_protocol" Bool, Value("false"), Live, Now, "A PROXY protocol header, v1 or v2, is required from trusted proxies.";
         "timeouts" Table(LISTENER_TIMEOUTS), Absent, Live, Now, "Deadlines of client connections.";
         "limits" Table(LISTENER_LIMITS), Absent, Live, Now, "Bounds of client connections.";
-        "tls" Table(TLS), Absent, Live, Later, "Serves HTTPS.";
+        "tls" Table(TLS), Absent, Live, Now, "Serves HTTPS, and nothing else; without it clear text.";
         "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits applied before routing.";
     }
     #[doc = "`listeners[].tls`."]
     TLS {
-        "certificates" Filled(&Table(CERTIFICATE)), Required, Live, Later, "Certificates, chosen by SNI; the first is for all others.";
-        "strict_sni" Bool, Value("false"), Live, Later, "Refuses unknown or absent SNI.";
-        "min_version" Words(&["1.2", "1.3"], &[]), Value("1.2"), Live, Later, "The oldest TLS version that is spoken.";
-        "client_auth" OrOff(&Table(CLIENT_AUTH)), Value("off"), Live, Later, "Asks clients for a certificate.";
+        "certificates" Filled(&Table(CERTIFICATE)), Required, Live, Now, "Certificates, chosen by the name that a client asks for (SNI), and by the kinds of keys that it knows where several have that name; the first is for all others.";
+        "strict_sni" Bool, Value("false"), Live, Now, "Refuses clients that ask for a name that no certificate has, or for none.";
+        "min_version" Words(&["1.2", "1.3"], &[]), Value("1.2"), Live, Now, "The oldest TLS version that is spoken.";
+        "client_auth" OrOff(&Table(CLIENT_AUTH)), Value("off"), Live, Now, "Asks clients for a certificate.";
     }
     #[doc = "`listeners[].tls.certificates[]`."]
     CERTIFICATE {
-        "cert" Text, Required, Live, Later, "PEM file with the chain.";
-        "key" Text, Required, Live, Later, "PEM file with the key.";
+        "cert" Text, Required, Live, Now, "PEM file: the server's own certificate first, then those that signed it. Relative to this file; a change is live within 2 s.";
+        "key" Text, Required, Live, Now, "PEM file with its key: RSA, ECDSA or Ed25519.";
     }
     #[doc = "`listeners[].tls.client_auth`."]
     CLIENT_AUTH {
-        "ca" Text, Required, Live, Later, "PEM file with the authorities that are believed.";
-        "mode" Words(&["require", "optional"], &[]), Value("require"), Live, Later, "Whether a certificate must be shown.";
+        "ca" Text, Required, Live, Now, "PEM file with the authorities that are believed; a change ends the resumption of sessions.";
+        "mode" Words(&["require", "optional"], &[]), Value("require"), Live, Now, "Whether a certificate must be shown.";
     }
     #[doc = "`listeners[].timeouts`."]
     LISTENER_TIMEOUTS {
@@ -82,7 +82,7 @@ tables! {
         "request_body" OrOff(&Duration(1)), Value("30s"), Live, Now, "Longest gap between two reads of the body, until the answer's head; 408.";
         "write" OrOff(&Duration(1)), Value("30s"), Live, Now, "Longest time without progress while there is something to write.";
         "idle" OrOff(&Duration(1)), Value("60s"), Live, Now, "A kept-alive connection without a request.";
-        "tls_handshake" OrOff(&Duration(1)), Value("5s"), Live, Later, "The whole TLS handshake.";
+        "tls_handshake" OrOff(&Duration(1)), Value("5s"), Live, Now, "The whole TLS handshake.";
     }
     #[doc = "`listeners[].limits`."]
     LISTENER_LIMITS {

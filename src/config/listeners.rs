@@ -7,12 +7,14 @@ use super::fields::Fields;
 use super::keys;
 use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
+use super::tls::{self, Named};
 use super::{Admin, Listener, ListenerLimits, ListenerTimeouts, MinRate, Trust, address, word};
 
 /// All listeners; one without a valid bind is left out (it was reported).
 pub(super) fn parse(
     root: &Fields<'_>,
     admin: Option<&Admin>,
+    named: &mut Named<'_>,
     report: &mut Report,
 ) -> Vec<Listener> {
     let admin = admin.map(|admin| {
@@ -29,7 +31,7 @@ pub(super) fn parse(
     let items = root.node("listeners").map(Node::items).unwrap_or_default();
     items
         .iter()
-        .filter_map(|node| parse_listener(node, &mut taken, report))
+        .filter_map(|node| parse_listener(node, &mut taken, named, report))
         .collect()
 }
 
@@ -40,8 +42,15 @@ struct Taken {
     admin: Option<(SocketAddr, Option<Span>)>,
 }
 
-fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report) -> Option<Listener> {
+fn parse_listener(
+    node: &Node,
+    taken: &mut Taken,
+    named: &mut Named<'_>,
+    report: &mut Report,
+) -> Option<Listener> {
     let fields = Fields::new(Some(node), keys::LISTENER);
+    // Also where the listener has no address: its files are to be watched.
+    let tls = tls::parse(&fields, named, report);
     let bind = parse_binds(&fields, taken, report);
     let first = bind.first()?;
     let name = match fields.written("name") {
@@ -88,6 +97,7 @@ fn parse_listener(node: &Node, taken: &mut Taken, report: &mut Report) -> Option
         bind,
         trusted_proxies,
         proxy_protocol: fields.is_true("proxy_protocol"),
+        tls,
         timeouts: parse_timeouts(&fields.section("timeouts")),
         limits: parse_limits(&fields.section("limits")),
     })
@@ -177,6 +187,7 @@ fn parse_timeouts(fields: &Fields<'_>) -> ListenerTimeouts {
         request_body: fields.duration("request_body"),
         write: fields.duration("write"),
         idle: fields.duration("idle"),
+        tls_handshake: fields.duration("tls_handshake"),
     }
 }
 

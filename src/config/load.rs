@@ -1,9 +1,12 @@
 //! The doors of this room: from a path or a text to a [`Config`], or to every problem of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::gather::{Gathered, Gatherer};
+use super::tls::Named;
 use super::{Config, Problem, check, defaults, parse};
+use crate::tls::Certificate;
 
 /// A configuration that is in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +23,7 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// Everything whose change may change the result, also where it could not be read: the file or directory itself
-    /// first, then directories whose list of files matters, files of `include` and of `${file:…}`.
+    /// first, then directories whose list of files matters, files of `include` and of `${file:…}`, certificates and keys.
     pub sources: Vec<PathBuf>,
     /// The configuration, or every problem of it.
     pub result: Result<Loaded, Vec<Problem>>,
@@ -39,9 +42,20 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 /// good configuration ever had.
 #[must_use]
 pub fn read(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
+    read_again(path, env, &[])
+}
+
+/// As [`read`], while these certificates are in force: one of them that has expired since is no reason to refuse what
+/// else is new.
+#[must_use]
+pub fn read_again(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    in_force: &[Arc<Certificate>],
+) -> Reading {
     let mut gatherer = Gatherer::new(env);
     gatherer.read_path(path);
-    finish(gatherer)
+    finish(gatherer, in_force)
 }
 
 /// Reads a text that stands for the file `file_name`; what it includes is looked for beside that.
@@ -55,23 +69,30 @@ pub fn parse_text(
 ) -> Result<Loaded, Vec<Problem>> {
     let mut gatherer = Gatherer::new(env);
     gatherer.read_text(file_name, text);
-    finish(gatherer).result
+    finish(gatherer, &[]).result
 }
 
-fn finish(mut gatherer: Gatherer<'_>) -> Reading {
+fn finish(mut gatherer: Gatherer<'_>, in_force: &[Arc<Certificate>]) -> Reading {
     gatherer.include();
     let Gathered {
         root,
         is_whole,
         mut report,
-        sources,
+        mut sources,
+        paths,
     } = gatherer.finish();
+    let mut named = Named {
+        paths: &paths,
+        in_force,
+        read: Vec::new(),
+    };
     let config = root.and_then(|mut root| {
         defaults::apply(&mut root, &mut report);
         check::check_root(&root, is_whole, &mut report);
         // With a file missing, names would seem to dangle.
-        is_whole.then(|| parse::parse(&root, &mut report))
+        is_whole.then(|| parse::parse(&root, &mut named, &mut report))
     });
+    sources.extend(named.read);
     let result = match config {
         Some(config) => report.finish().map(|warnings| Loaded {
             config,

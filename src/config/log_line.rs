@@ -9,7 +9,7 @@ use super::schema::join;
 use super::{LogField, LogFormat, LogPiece};
 
 /// Keys of the contract whose values no part of this version knows.
-const KEYS_LATER: [&str; 2] = ["trace_id", "identity"];
+const KEYS_LATER: [&str; 1] = ["trace_id"];
 
 /// `logging.access.format` together with `fields`.
 pub(super) fn parse(access: &Fields<'_>, report: &mut Report) -> LogFormat {

@@ -48,6 +48,7 @@ mod taken;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstreams;
 mod values;
 mod websockets;
@@ -57,11 +58,12 @@ pub use balances::Balance;
 pub use dns::Dns;
 pub use endpoints::{Endpoint, EndpointHost};
 pub use json_schema::json_schema;
-pub use load::{Loaded, Reading, load, parse_text, read};
+pub use load::{Loaded, Reading, load, parse_text, read, read_again};
 pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
 pub use retries::{Backoff, Retry, RetryOn};
+pub use tls::{CertificateFiles, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
 
@@ -107,6 +109,8 @@ pub struct Listener {
     pub trusted_proxies: Trust,
     /// A PROXY protocol header (v1 or v2) is required from trusted peers.
     pub proxy_protocol: bool,
+    /// How HTTPS is served; `None` = clear text.
+    pub tls: Option<Tls>,
     /// Deadlines of client connections.
     pub timeouts: ListenerTimeouts,
     /// Bounds of client connections.
@@ -133,6 +137,8 @@ pub struct ListenerTimeouts {
     pub write: Option<Duration>,
     /// Keep-alive connection without a request.
     pub idle: Option<Duration>,
+    /// The whole TLS handshake.
+    pub tls_handshake: Option<Duration>,
 }
 
 /// `listeners[].limits`; `None` = off.

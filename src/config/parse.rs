@@ -7,17 +7,18 @@ use super::fields::Fields;
 use super::keys;
 use super::node::Node;
 use super::report::{Fault, Report};
+use super::tls::Named;
 use super::{
     AccessLog, Admin, Config, Drain, ErrorDetail, LogPath, Logging, Secret, address, dns, doubts,
 };
 use super::{listeners, log_line, routes, upstreams};
 
 /// Builds the meaning of the file. Only worth something if no error was reported, here or before.
-pub(super) fn parse(root: &Node, report: &mut Report) -> Config {
+pub(super) fn parse(root: &Node, named: &mut Named<'_>, report: &mut Report) -> Config {
     let fields = Fields::new(Some(root), keys::ROOT);
     let admin = parse_admin(&fields);
     let upstreams = upstreams::parse(&fields, report);
-    let listeners = listeners::parse(&fields, admin.as_ref(), report);
+    let listeners = listeners::parse(&fields, admin.as_ref(), named, report);
     let workers = fields
         .number("workers")
         .and_then(|n| usize::try_from(n).ok())

@@ -45,6 +45,8 @@ pub struct Asked<'a> {
     pub prefix: usize,
     /// The listener's port.
     pub port: u16,
+    /// The scheme of the request.
+    pub scheme: &'a str,
 }
 
 impl Redirect {
@@ -62,7 +64,7 @@ impl Redirect {
     }
 
     fn location(&self, asked: &Asked<'_>) -> String {
-        let scheme = self.scheme.as_deref().unwrap_or("http");
+        let scheme = self.scheme.as_deref().unwrap_or(asked.scheme);
         // The listener's port is kept only where the rule names neither scheme nor port.
         let port = self
             .port
@@ -111,6 +113,7 @@ mod tests {
             query: Some("q=1"),
             prefix,
             port,
+            scheme: "http",
         })
     }
 

@@ -237,6 +237,14 @@ impl Found {
     }
 }
 
+/// Tells an upstream who the client is, by its certificate. What the client said of that itself is gone by now.
+pub fn introduce(headers: &mut HeaderMap, subject: &HeaderValue, names: Option<&HeaderValue>) {
+    headers.insert(&IDENTITY_NAMES[1], subject.clone());
+    if let Some(names) = names {
+        headers.insert(&IDENTITY_NAMES[2], names.clone());
+    }
+}
+
 /// Takes the hop-by-hop fields out of a request; `TE` stays where it says `trailers`.
 pub fn strip_request(headers: &mut HeaderMap, found: Found) {
     if found.has(EXPECT) {

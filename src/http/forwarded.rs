@@ -136,15 +136,18 @@ pub struct Hop<'a> {
     pub trusted: bool,
     /// The host that the client asked for.
     pub host: HeaderValue,
+    /// Did it come over TLS?
+    pub secure: bool,
 }
 
 /// Writes `X-Forwarded-For`, `-Host` and `-Proto`; appends to what a trusted peer said, replaces all else.
 pub fn write(headers: &mut HeaderMap, found: Found, hop: Hop<'_>) {
+    let proto = HeaderValue::from_static(if hop.secure { "https" } else { "http" });
     if !found.forwarded() {
         // Appending is cheaper than replacing, where nothing can be there.
         headers.append(X_FORWARDED_FOR, hop.peer.clone());
         headers.append(X_FORWARDED_HOST, hop.host);
-        headers.append(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.append(X_FORWARDED_PROTO, proto);
         return;
     }
     if !hop.trusted {
@@ -161,7 +164,7 @@ pub fn write(headers: &mut HeaderMap, found: Found, hop: Hop<'_>) {
         headers.insert(X_FORWARDED_HOST, hop.host);
     }
     if !(hop.trusted && headers.contains_key(X_FORWARDED_PROTO)) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, proto);
     }
 }
 

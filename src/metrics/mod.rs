@@ -288,6 +288,33 @@ impl Refusal {
     }
 }
 
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Handshake {
+    /// The client may speak HTTP.
+    Ok,
+    /// One side refused, or the client left.
+    Failed,
+    /// It took too long.
+    Timeout,
+}
+
+impl Handshake {
+    /// Every result, in the order of their numbers.
+    pub const ALL: [Handshake; 3] = [Handshake::Ok, Handshake::Failed, Handshake::Timeout];
+
+    /// The `result` in the metric.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Handshake::Ok => "ok",
+            Handshake::Failed => "failed",
+            Handshake::Timeout => "timeout",
+        }
+    }
+}
+
 /// What is counted for one listener; its identity is its name.
 #[derive(Debug)]
 pub struct ListenerStats {
@@ -295,6 +322,8 @@ pub struct ListenerStats {
     pub connections: Gauge,
     /// Connections refused, by `Refusal as u32`.
     pub refused: Series,
+    /// TLS handshakes ended, by `Handshake as u32`.
+    pub handshakes: Series,
     /// Requests of private peers outside `trusted_proxies` whose forwarded fields were dropped.
     pub untrusted_forwarded: Counter,
 }
@@ -306,8 +335,14 @@ impl ListenerStats {
         ListenerStats {
             connections: Gauge::new(workers),
             refused: Series::new(workers),
+            handshakes: Series::new(workers),
             untrusted_forwarded: Counter::new(workers),
         }
+    }
+
+    /// Counts one TLS handshake.
+    pub fn count_handshake(&self, worker: usize, result: Handshake) {
+        self.handshakes.add(worker, result as u32, 1);
     }
 
     /// Counts one refused connection.
@@ -322,6 +357,11 @@ impl ListenerStats {
         for (key, count) in self.refused.sums() {
             if let Some(cause) = Refusal::ALL.get(key as usize) {
                 page.count(Metric::ConnectionsRefused, &[listener, cause.word()], count);
+            }
+        }
+        for (key, count) in self.handshakes.sums() {
+            if let Some(result) = Handshake::ALL.get(key as usize) {
+                page.count(Metric::TlsHandshakes, &[listener, result.word()], count);
             }
         }
         write_counter(

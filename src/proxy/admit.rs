@@ -28,6 +28,13 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head,
     if exchange.client.worker.drain.phase() >= Phase::Closing {
         return Err(draining());
     }
+    if let Some(secured) = &exchange.client.secured
+        && head.host.is_some()
+        && !secured.serves(head.host_name())
+    {
+        let detail = "the TLS connection was made for another host";
+        return Err(Refusal::because(Reason::MisdirectedRequest, detail));
+    }
     let target = find_route(exchange, parts, &head)?;
     exchange.follow(target.route);
     if head.handshake.is_some() {

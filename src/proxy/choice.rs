@@ -38,5 +38,5 @@ pub(super) fn sticky_cookie(exchange: &Exchange) -> Option<HeaderValue> {
     let hash = exchange.asked?;
     let (upstream, endpoint) = exchange.place()?;
     let balancer = &exchange.pin.upstreams[upstream].balancer;
-    balancer.set_cookie(endpoint, hash, false)
+    balancer.set_cookie(endpoint, hash, exchange.client.is_secure())
 }

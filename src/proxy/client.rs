@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::secured::Secured;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::http::guard::Wire;
@@ -24,6 +25,8 @@ pub struct Client {
     pub peer_text: HeaderValue,
     /// The address that the client connected to.
     pub local: SocketAddr,
+    /// What its TLS handshake told; `None` on clear text.
+    pub secured: Option<Rc<Secured>>,
     /// Facts about the wire.
     pub wire: Arc<Wire>,
     /// The deadline of the exchange under way; kept for all of them, so that none registers a timer.
@@ -39,7 +42,13 @@ pub struct Client {
 impl Client {
     /// A connection that was just accepted.
     #[must_use]
-    pub fn new(worker: Rc<Worker>, listener: usize, peer: IpAddr, local: SocketAddr) -> Rc<Client> {
+    pub fn new(
+        worker: Rc<Worker>,
+        listener: usize,
+        peer: IpAddr,
+        local: SocketAddr,
+        secured: Option<Rc<Secured>>,
+    ) -> Rc<Client> {
         let peer = peer.to_canonical();
         let peer_text = HeaderValue::from_str(&peer.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
@@ -52,11 +61,24 @@ impl Client {
             peer,
             peer_text,
             local,
+            secured,
             wire,
             deadline,
             requests: Cell::new(0),
             tunnel: RefCell::default(),
         })
+    }
+
+    /// Does it speak TLS?
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secured.is_some()
+    }
+
+    /// The scheme of its requests.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.is_secure() { "https" } else { "http" }
     }
 
     /// Lets the connection's task look at the state of the world again.

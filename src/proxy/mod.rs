@@ -15,6 +15,7 @@ mod mirror;
 mod note;
 mod open;
 pub mod retry;
+pub mod secured;
 pub mod tunnel;
 mod wait;
 pub mod worker;
@@ -196,6 +197,7 @@ fn answer_own(
             query: parts.uri.query(),
             prefix: target.prefix as usize,
             port: exchange.client.local.port(),
+            scheme: exchange.client.scheme(),
         }),
         Action::Respond(status, headers, body) => {
             let mut response = Response::new(body.clone());
@@ -279,8 +281,13 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: Head) -> Result<(),
         peer: &exchange.client.peer_text,
         trusted,
         host,
+        secure: exchange.client.is_secure(),
     };
     forwarded::write(&mut parts.headers, found, hop);
+    let secured = exchange.client.secured.as_ref();
+    if let Some(client) = secured.and_then(|secured| secured.identity.as_ref()) {
+        fields::introduce(&mut parts.headers, &client.subject, client.names.as_ref());
+    }
     let id = exchange.id();
     // Appending is cheaper than replacing, where nothing can be there.
     if found.request_id() {

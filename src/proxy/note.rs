@@ -91,6 +91,12 @@ impl Exchange {
             wait: note.wait,
             connect: note.connect,
             first_byte: self.head_at.map(|at| at.since(self.started)),
+            identity: self
+                .client
+                .secured
+                .as_ref()
+                .and_then(|secured| secured.identity.as_ref())
+                .map(|client| client.subject.as_bytes()),
             user_agent: note.user_agent.as_ref().map(HeaderValue::as_bytes),
             referer: note.referer.as_ref().map(HeaderValue::as_bytes),
         };

@@ -17,7 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::stream::Stream;
+use super::handshake::{self, Shaken};
+use super::stream::{Spoken, Stream};
 use super::{farewell, proxy_header};
 use crate::drain::Phase;
 use crate::error::Reason;
@@ -54,8 +55,25 @@ pub(super) async fn serve(
             None => return,
         }
     }
-    let mut stream = Stream::Plain(stream);
-    let client = Client::new(worker, listener, peer.ip(), local);
+    let (mut stream, spoken, secured) = if worker.view.pin().listeners[listener].tls.is_some() {
+        let early = std::mem::take(&mut rewound);
+        match Box::pin(handshake::shake(&worker, listener, stream, early)).await {
+            Shaken::Secure(stream, spoken, secured) => (stream, spoken, Some(secured)),
+            Shaken::PlainHttp(stream) => {
+                let client = Client::new(worker, listener, peer.ip(), local, None);
+                let (reason, detail) = (Reason::BadRequest, "this port speaks TLS: use https");
+                return Box::pin(farewell::refuse(&client, stream, reason, detail)).await;
+            }
+            Shaken::Over => return,
+        }
+    } else {
+        (Stream::Plain(stream), Spoken::Http1, None)
+    };
+    if spoken == Spoken::Http2 {
+        // Nobody can have chosen what is not offered.
+        return stream.say_goodbye();
+    }
+    let client = Client::new(worker, listener, peer.ip(), local, secured);
     let mut line = Line {
         deadline: client.worker.timers.deadline(),
         idle_since: None,

@@ -24,6 +24,7 @@ use crate::snapshot::compile::{Ground, compile};
 use crate::telemetry::access_log::Writer;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
+use crate::tls::Certificate;
 pub use changes::Changes;
 
 /// Orders that may wait; who comes later waits before he can order.
@@ -234,8 +235,11 @@ impl Reloader {
             // Only what changed before this moment is about to be read; later changes announce themselves anew.
             while source.changes.try_recv().is_ok() {}
             let (path, env) = (source.path.clone(), source.env);
+            let in_force = certificates(&self.standing.load().config);
             let begin = time::now();
-            let reading = tokio::task::spawn_blocking(move || config::read(&path, &env)).await;
+            let reading =
+                tokio::task::spawn_blocking(move || config::read_again(&path, &env, &in_force))
+                    .await;
             tracing::debug!(took = ?time::now().since(begin), "configuration read");
             let reading = match reading {
                 Ok(reading) => reading,
@@ -300,6 +304,12 @@ impl Reloader {
         self.standing.store(generation, config);
         Outcome::Applied(changes)
     }
+}
+
+fn certificates(config: &Config) -> Vec<Arc<Certificate>> {
+    let tls = config.listeners.iter().filter_map(|l| l.tls.as_ref());
+    tls.flat_map(|tls| tls.policy.certificates().iter().cloned())
+        .collect()
 }
 
 fn tell(report: &Report) {

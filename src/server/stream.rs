@@ -4,7 +4,6 @@
 //! who has written must flush before it waits for anything else.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -30,17 +29,6 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// The address that the client connected to.
-    ///
-    /// # Errors
-    /// The socket has none any more.
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Stream::Plain(socket) => socket.local_addr(),
-            Stream::Tls(tls) => tls.get_ref().0.local_addr(),
-        }
-    }
-
     /// Tells the peer that this is the end, as far as the socket takes it at once: else TLS clients take what they read
     /// up to a close for cut short. Not to be said where it was.
     pub(super) fn say_goodbye(self) {

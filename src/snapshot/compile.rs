@@ -7,7 +7,10 @@ use regex::Regex;
 
 use super::carry::Carry;
 use super::endpoints::{places, settle};
-use super::{Action, Forward, Listener, ListenerLimits, ListenerTimeouts, Route, Snapshot, Target};
+use super::{
+    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route, Snapshot,
+    Target,
+};
 use crate::config::{self, Config};
 use crate::filter::fields::FieldChanges;
 use crate::filter::redirect::Redirect;
@@ -17,6 +20,7 @@ use crate::http::forwarded::Networks;
 use crate::route::{PathPattern, Pattern, Table};
 use crate::telemetry::access_log::{Piece, Shape};
 use crate::time::Nanos;
+use crate::tls::Tickets;
 use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
 use crate::upstream::names::Addresses;
@@ -58,7 +62,7 @@ pub fn compile(
         .collect();
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
-        listeners: listeners(config, &mut carry, ground),
+        listeners: listeners(config, &mut carry, previous, ground),
         table: Arc::new(Table::new(patterns(config, &mut carry, workers))),
         routes,
         upstreams,
@@ -273,7 +277,29 @@ fn redirect(to: &config::Redirect) -> Redirect {
     }
 }
 
-pub(super) fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> Vec<Listener> {
+/// Offered by ALPN (RFC 7301), the best first.
+const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+
+/// Session tickets outlive a renewal of certificates, and end with the trust by which their clients were verified.
+fn secure(name: &str, tls: &config::Tls, previous: Option<&Snapshot>) -> ListenerTls {
+    let before = previous
+        .and_then(|snapshot| snapshot.listeners.iter().find(|l| l.name == *name))
+        .and_then(|listener| listener.tls.as_ref())
+        .filter(|before| before.policy.trusts_as(&tls.policy));
+    let tickets = before.map_or_else(Tickets::new, |before| before.tickets.clone());
+    ListenerTls {
+        server: tls.policy.serve(&tickets, &PROTOCOLS),
+        policy: tls.policy.clone(),
+        tickets,
+    }
+}
+
+pub(super) fn listeners(
+    config: &Config,
+    carry: &mut Carry,
+    previous: Option<&Snapshot>,
+    ground: Ground,
+) -> Vec<Listener> {
     let mut listeners: Vec<(u16, Listener)> = config
         .listeners
         .iter()
@@ -286,12 +312,14 @@ pub(super) fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> V
                     name: l.name.clone(),
                     trusted: Networks::new(&l.trusted_proxies.networks),
                     proxy_protocol: l.proxy_protocol,
+                    tls: l.tls.as_ref().map(|tls| secure(&l.name, tls, previous)),
                     timeouts: ListenerTimeouts {
                         first_byte: t.first_byte,
                         request_head: t.request_head,
                         request_body: t.request_body,
                         write: t.write,
                         idle: t.idle,
+                        tls_handshake: t.tls_handshake,
                     },
                     limits: ListenerLimits {
                         min_body_rate: limits

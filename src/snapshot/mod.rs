@@ -25,6 +25,7 @@ use crate::http::origin::Allowed;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
 use crate::telemetry::access_log::Shape;
+use crate::tls::{Policy, Tickets};
 use crate::upstream::{Timeouts, Upstream, retry};
 use carry::Carry;
 
@@ -128,12 +129,24 @@ pub struct Listener {
     pub trusted: Networks,
     /// Is a PROXY protocol header required?
     pub proxy_protocol: bool,
+    /// How HTTPS is served; `None` = clear text.
+    pub tls: Option<ListenerTls>,
     /// Deadlines of its connections.
     pub timeouts: ListenerTimeouts,
     /// Bounds of its connections.
     pub limits: ListenerLimits,
     /// Counters, found by name.
     pub stats: Arc<ListenerStats>,
+}
+
+/// The TLS of a listener, ready for handshakes. Connections that had theirs keep what they began with.
+pub struct ListenerTls {
+    /// Who gets which certificate, and what is asked of clients.
+    pub policy: Arc<Policy>,
+    /// The same for rustls.
+    pub server: Arc<rustls::ServerConfig>,
+    /// What session tickets are sealed with.
+    pub tickets: Tickets,
 }
 
 /// Deadlines of client connections; `None` = off.
@@ -149,6 +162,8 @@ pub struct ListenerTimeouts {
     pub write: Option<Duration>,
     /// Keep-alive connection without a request.
     pub idle: Option<Duration>,
+    /// The whole TLS handshake.
+    pub tls_handshake: Option<Duration>,
 }
 
 /// Bounds of client connections; `None` = off.

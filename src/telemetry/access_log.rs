@@ -68,6 +68,8 @@ pub struct Entry<'a> {
     pub connect: Option<Duration>,
     /// `first_byte_ms`: until the head of the upstream's answer.
     pub first_byte: Option<Duration>,
+    /// `identity`: the subject of the client's certificate.
+    pub identity: Option<&'a [u8]>,
     /// `user_agent`
     pub user_agent: Option<&'a [u8]>,
     /// `referer`

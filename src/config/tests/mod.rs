@@ -61,12 +61,14 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             bind: vec!["0.0.0.0:8080".parse().unwrap()],
             trusted_proxies: Trust::default(),
             proxy_protocol: false,
+            tls: None,
             timeouts: ListenerTimeouts {
                 first_byte: seconds(10),
                 request_head: seconds(10),
                 request_body: seconds(30),
                 write: seconds(30),
                 idle: seconds(60),
+                tls_handshake: seconds(5),
             },
             limits: ListenerLimits {
                 min_body_rate: Some(MinRate {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::{route_json, upstream_json};
+use super::{route_json, tls_json, upstream_json};
 use crate::config::{
     AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
 };
@@ -69,6 +69,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         bind,
         trusted_proxies,
         proxy_protocol,
+        tls,
         timeouts: t,
         limits: l,
     } = listener;
@@ -79,12 +80,14 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         "bind": bind,
         "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
         "proxy_protocol": proxy_protocol,
+        "tls": tls.as_ref().map_or_else(off, tls_json::whole),
         "timeouts": {
             "first_byte": or_off(t.first_byte),
             "request_head": or_off(t.request_head),
             "request_body": or_off(t.request_body),
             "write": or_off(t.write),
             "idle": or_off(t.idle),
+            "tls_handshake": or_off(t.tls_handshake),
         },
         "limits": {
             "min_body_rate": l.min_body_rate.map_or_else(off, |rate| json!({

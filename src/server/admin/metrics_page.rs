@@ -1,10 +1,12 @@
 //! `/metrics`: everything that is counted, of what is in force and of what went away less than ten minutes ago.
 
+use std::collections::BTreeMap;
+
 use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 
 use super::answer::text;
-use crate::metrics::{Format, GatewayStats, NO_ROUTE, Page, process};
+use crate::metrics::{Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
 use crate::time;
@@ -55,6 +57,28 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
     for (name, state) in carry.listeners.alive(now) {
         state.stats.write(&mut page, name);
     }
+    write_expiry(&mut page, snapshot);
     process::write(&mut page);
     page.finish()
+}
+
+/// Of certificates that share a name the first that expires counts: two series with the same labels are none.
+fn write_expiry(page: &mut Page, snapshot: &Snapshot) {
+    for listener in &snapshot.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        let mut expiry: BTreeMap<&str, i64> = BTreeMap::new();
+        for certificate in tls.policy.certificates() {
+            let first = expiry
+                .entry(&certificate.label)
+                .or_insert(certificate.not_after);
+            *first = certificate.not_after.min(*first);
+        }
+        for (name, seconds) in expiry {
+            page.value(
+                Metric::CertificateExpiry,
+                &[&listener.name, name],
+                seconds as f64,
+            );
+        }
+    }
 }

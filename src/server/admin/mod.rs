@@ -12,6 +12,7 @@ mod pages;
 mod resilience_json;
 mod route_json;
 mod state;
+mod tls_json;
 mod upstream_json;
 mod verbs;
 

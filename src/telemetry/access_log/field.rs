@@ -106,6 +106,7 @@ log_fields! {
     Wait "wait_ms" millis wait;
     Connect "connect_ms" millis connect;
     FirstByte "first_byte_ms" millis first_byte;
+    Identity "identity" text identity;
     UserAgent "user_agent" text user_agent;
     Referer "referer" text referer;
 }
