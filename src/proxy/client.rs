@@ -1,4 +1,4 @@
-//! One client connection, as its requests see it.
+//! One client connection, or one stream of it, as its requests see it.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +54,23 @@ impl Client {
             local,
             wire,
             deadline,
+            requests: Cell::new(0),
+            tunnel: RefCell::default(),
+        })
+    }
+
+    /// A stream of this connection, which is a client of its own to its one exchange.
+    #[must_use]
+    pub fn stream(&self) -> Rc<Client> {
+        Rc::new(Client {
+            worker: self.worker.clone(),
+            listener: self.listener,
+            peer: self.peer,
+            peer_text: self.peer_text.clone(),
+            local: self.local,
+            wire: Arc::default(),
+            deadline: self.worker.timers.deadline(),
+            id: self.id,
             requests: Cell::new(0),
             tunnel: RefCell::default(),
         })

@@ -17,9 +17,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{farewell, proxy_header};
+use super::{farewell, h2, proxy_header};
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::frames::PREFACE;
 use crate::http::guard::{BODY_UNREAD, BUSY, Guard, HEAD_BEGUN, WRITE_BLOCKED};
 use crate::proxy;
 use crate::proxy::client::Client;
@@ -72,6 +73,9 @@ pub(super) async fn serve(
             Turn::Refused(socket, reason, detail) => {
                 return Box::pin(farewell::refuse(&line.client, socket, reason, detail)).await;
             }
+            Turn::Http2(socket, read) => {
+                return Box::pin(h2::serve(line.client, &line.deadline, socket, read)).await;
+            }
             Turn::Lingering(socket) => return Box::pin(farewell::linger(socket)).await,
         }
     }
@@ -95,6 +99,8 @@ enum Turn {
     Over,
     /// A head that cannot be answered by an exchange.
     Refused(TcpStream, Reason, &'static str),
+    /// HTTP/2, which these bytes begin.
+    Http2(TcpStream, Bytes),
     /// Answered, with input unread: closed gently, or the client would lose its answer.
     Lingering(TcpStream),
 }
@@ -266,6 +272,9 @@ impl Line {
         // Dropped with a broken connection, it counts as closed by the client.
         match (result, self.client.tunnel.take()) {
             (Ok(()), Some(tunnel)) => Turn::Tunnel(stream, unread, tunnel),
+            (Err(error), _) if error.is_parse() && self.begins_http2(&unread) => {
+                Turn::Http2(stream, unread)
+            }
             (Err(error), _) if error.is_parse() && !self.client.wire.has(BUSY) => {
                 let (reason, detail) = refusal_of(&error);
                 Turn::Refused(stream, reason, detail)
@@ -275,6 +284,18 @@ impl Line {
             }
             _ => Turn::Over,
         }
+    }
+
+    /// Was what is no HTTP/1 the preface of HTTP/2, or so much of it that it cannot become anything else? So the first
+    /// read of HTTP/1 looks for HTTP/2 at no cost.
+    fn begins_http2(&self, unread: &[u8]) -> bool {
+        let common = unread.len().min(PREFACE.len());
+        self.client.requests.get() == 0
+            && common > 0
+            && unread[..common] == PREFACE[..common]
+            && self.client.worker.view.pin().listeners[self.client.listener]
+                .protocols
+                .http2
     }
 
     /// hyper was stopped.

@@ -6,8 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use http::{HeaderValue, Method};
@@ -22,16 +21,30 @@ const MOST: usize = 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Refuses a request whose head never became whole: answered, counted and logged with what is known.
-pub(super) async fn refuse(
-    client: &Rc<Client>,
-    mut stream: TcpStream,
-    reason: Reason,
-    detail: &str,
-) {
+pub(super) async fn refuse<S>(client: &Rc<Client>, mut stream: S, reason: Reason, detail: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let id = client.worker.ids.make();
+    let show_detail = client.worker.view.pin().show_detail;
+    let answer = reply::raw(&Refusal::because(reason, detail), &id, show_detail);
+    note(client, &id, reason, answer.len());
+    if timeout(WITHIN, stream.write_all(&answer))
+        .await
+        .is_ok_and(|written| written.is_ok())
+    {
+        linger(stream).await;
+    }
+}
+
+/// Counts and logs a request that gets no answer, with what is known.
+pub(super) fn count(client: &Client, reason: Reason) {
+    note(client, &client.worker.ids.make(), reason, 0);
+}
+
+fn note(client: &Client, id: &HeaderValue, reason: Reason, bytes: usize) {
     let worker = &client.worker;
     let pin = worker.view.pin();
-    let id = worker.ids.make();
-    let answer = reply::raw(&Refusal::because(reason, detail), &id, pin.show_detail);
     let method = Method::from_bytes(b"-").unwrap_or_default();
     pin.unrouted.count_request(
         worker.index,
@@ -42,14 +55,7 @@ pub(super) async fn refuse(
     pin.unrouted.count_reason(worker.index, reason);
     pin.unrouted.duration.record(worker.index, 0);
     if let Some(shape) = &pin.access_log {
-        log(client, shape, &id, reason, answer.len());
-    }
-    drop(pin);
-    if timeout(WITHIN, stream.write_all(&answer))
-        .await
-        .is_ok_and(|written| written.is_ok())
-    {
-        linger(stream).await;
+        log(client, shape, id, reason, bytes);
     }
 }
 
@@ -72,7 +78,7 @@ fn log(client: &Client, shape: &Shape, id: &HeaderValue, reason: Reason, bytes: 
 }
 
 /// Shuts the write side and throws away up to 1 MiB for at most 2 s.
-pub(super) async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     if stream.shutdown().await.is_err() {
         return;
     }

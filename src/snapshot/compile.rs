@@ -286,6 +286,7 @@ pub(super) fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> V
                     name: l.name.clone(),
                     trusted: Networks::new(&l.trusted_proxies.networks),
                     proxy_protocol: l.proxy_protocol,
+                    protocols: l.protocols,
                     timeouts: ListenerTimeouts {
                         first_byte: t.first_byte,
                         request_head: t.request_head,
@@ -303,6 +304,7 @@ pub(super) fn listeners(config: &Config, carry: &mut Carry, ground: Ground) -> V
                         headers: limits.headers,
                         uri_bytes: limits.uri_bytes,
                         requests_per_connection: limits.requests_per_connection,
+                        h2_streams: limits.h2_streams,
                     },
                     stats: state.stats.clone(),
                 },

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{route_json, upstream_json};
 use crate::config::{
-    AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
+    AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging, Protocols,
 };
 use crate::snapshot::compile::Ground;
 
@@ -69,6 +69,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         bind,
         trusted_proxies,
         proxy_protocol,
+        protocols,
         timeouts: t,
         limits: l,
     } = listener;
@@ -79,6 +80,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         "bind": bind,
         "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
         "proxy_protocol": proxy_protocol,
+        "protocols": spoken(*protocols),
         "timeouts": {
             "first_byte": or_off(t.first_byte),
             "request_head": or_off(t.request_head),
@@ -96,8 +98,17 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
             "headers": l.headers,
             "uri_bytes": size(l.uri_bytes as u64),
             "requests_per_connection": count(l.requests_per_connection),
+            "h2_streams": l.h2_streams,
         },
     })
+}
+
+fn spoken(protocols: Protocols) -> Vec<&'static str> {
+    let words = [("http1", protocols.http1), ("http2", protocols.http2)];
+    words
+        .into_iter()
+        .filter_map(|(word, speaks)| speaks.then_some(word))
+        .collect()
 }
 
 fn logging(logging: &Logging) -> Value {
