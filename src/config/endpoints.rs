@@ -10,6 +10,7 @@ use super::fields::Fields;
 use super::keys;
 use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
+use crate::tls::Target;
 
 /// One entry of `upstreams.*.endpoints`.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Endpoint {
     pub port: u16,
     /// Is TLS spoken with it (`https://`)?
     pub is_secure: bool,
+    /// What a handshake with it needs; there wherever TLS is spoken.
+    pub secure: Option<Target>,
     /// Its share beside the others', 0 to 1000. Not 0 for all of one upstream.
     pub weight: u32,
     /// What stands after `http://` or `https://`, as it is written, without a slash at its end.
@@ -135,13 +138,13 @@ pub(super) fn url(text: &str) -> Result<Endpoint, Fault> {
         host: address::plain_host(host)?,
         port: port.unwrap_or(if is_secure { 443 } else { 80 }),
         is_secure,
+        secure: None,
         weight: 1,
         authority: authority.into(),
     })
 }
 
-const ENDPOINT: &str =
-    "write `http://host:port` or `https://host:port`, such as `http://127.0.0.1:9000` or `http://app.internal:9000`";
+const ENDPOINT: &str = "write `http://host:port` or `https://host:port`, such as `http://127.0.0.1:9000` or `http://app.internal:9000`";
 
 #[cfg(test)]
 mod tests {

@@ -50,7 +50,7 @@ tables! {
     LISTENER {
         "name" Name, Derived("made from the first bind"), Live, Now, "The listener's name in metrics and logs.";
         "bind" OneOrMore(&Bind), Required, Restart, Now, "Address and port, or a list; `[::]:8080` takes IPv4 too.";
-        "protocols" Filled(&Words(&["http1"], &["http2"])), Value("[http1]"), Live, Now, "What is spoken.";
+        "protocols" Filled(&Words(&["http1", "http2"], &[])), Value("[http1, http2]"), Live, Now, "What is spoken; http2 on clear text by prior knowledge.";
         "trusted_proxies" Many(&Network), Value("[]"), Live, Now, "Whose X-Forwarded-* and Forwarded are believed: networks, `private` or `any`.";
         "proxy_protocol" Bool, Value("false"), Live, Now, "A PROXY protocol header, v1 or v2, is required from trusted proxies.";
         "timeouts" Table(LISTENER_TIMEOUTS), Absent, Live, Now, "Deadlines of client connections.";
@@ -93,7 +93,7 @@ tables! {
         "headers" Integer(1, 1000), Value("100"), Live, Now, "Fields of a request head; 431.";
         "uri_bytes" Size(64, 64 * KIB), Value("8KiB"), Live, Now, "Size of a request target; 414.";
         "requests_per_connection" OrOff(&Integer(1, MANY)), Value("10000"), Live, Now, "Then the connection is closed in good order.";
-        "h2_streams" Integer(1, 10_000), Value("100"), Live, Later, "Concurrent HTTP/2 streams of a connection.";
+        "h2_streams" Integer(1, 10_000), Value("100"), Live, Now, "Concurrent HTTP/2 streams of a connection.";
     }
     #[doc = "`listeners[].limits.min_body_rate`."]
     MIN_BODY_RATE {

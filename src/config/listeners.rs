@@ -8,7 +8,9 @@ use super::keys;
 use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
 use super::tls::{self, Named};
-use super::{Admin, Listener, ListenerLimits, ListenerTimeouts, MinRate, Trust, address, word};
+use super::{
+    Admin, Listener, ListenerLimits, ListenerTimeouts, MinRate, Protocols, Trust, address, word,
+};
 
 /// All listeners; one without a valid bind is left out (it was reported).
 pub(super) fn parse(
@@ -98,6 +100,7 @@ fn parse_listener(
         trusted_proxies,
         proxy_protocol: fields.is_true("proxy_protocol"),
         tls,
+        protocols: parse_protocols(&fields),
         timeouts: parse_timeouts(&fields.section("timeouts")),
         limits: parse_limits(&fields.section("limits")),
     })
@@ -180,6 +183,20 @@ fn parse_trust(fields: &Fields<'_>) -> Trust {
     Trust { networks }
 }
 
+fn parse_protocols(fields: &Fields<'_>) -> Protocols {
+    let written = fields.node("protocols").map(Node::items);
+    let speaks = |protocol: &str| {
+        written.is_none_or(|items| {
+            let words = items.iter().filter_map(Node::scalar);
+            words.into_iter().any(|scalar| scalar.text == protocol)
+        })
+    };
+    Protocols {
+        http1: speaks("http1"),
+        http2: speaks("http2"),
+    }
+}
+
 fn parse_timeouts(fields: &Fields<'_>) -> ListenerTimeouts {
     ListenerTimeouts {
         first_byte: fields.duration("first_byte"),
@@ -206,6 +223,10 @@ fn parse_limits(fields: &Fields<'_>) -> ListenerLimits {
         headers: count("headers").unwrap_or_default(),
         uri_bytes: fields.size("uri_bytes").map(to_usize).unwrap_or_default(),
         requests_per_connection: fields.number("requests_per_connection"),
+        h2_streams: fields
+            .number("h2_streams")
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or_default(),
     }
 }
 

@@ -49,6 +49,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upstream_tls;
 mod upstreams;
 mod values;
 mod websockets;
@@ -111,10 +112,21 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// How HTTPS is served; `None` = clear text.
     pub tls: Option<Tls>,
+    /// What is spoken.
+    pub protocols: Protocols,
     /// Deadlines of client connections.
     pub timeouts: ListenerTimeouts,
     /// Bounds of client connections.
     pub limits: ListenerLimits,
+}
+
+/// `listeners[].protocols`; at least one of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Protocols {
+    /// HTTP/1.0 and 1.1.
+    pub http1: bool,
+    /// HTTP/2.
+    pub http2: bool,
 }
 
 /// `listeners[].trusted_proxies`.
@@ -156,8 +168,10 @@ pub struct ListenerLimits {
     pub headers: usize,
     /// Bytes of a request target (414 beyond).
     pub uri_bytes: usize,
-    /// Requests on one connection, then `Connection: close`.
+    /// Requests on one connection, then `Connection: close` or GOAWAY.
     pub requests_per_connection: Option<u64>,
+    /// Streams that one HTTP/2 connection may have open at a time.
+    pub h2_streams: u32,
 }
 
 /// `limits.min_body_rate`.

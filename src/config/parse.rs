@@ -17,7 +17,7 @@ use super::{listeners, log_line, routes, upstreams};
 pub(super) fn parse(root: &Node, named: &mut Named<'_>, report: &mut Report) -> Config {
     let fields = Fields::new(Some(root), keys::ROOT);
     let admin = parse_admin(&fields);
-    let upstreams = upstreams::parse(&fields, report);
+    let upstreams = upstreams::parse(&fields, named, report);
     let listeners = listeners::parse(&fields, admin.as_ref(), named, report);
     let workers = fields
         .number("workers")

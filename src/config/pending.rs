@@ -5,13 +5,10 @@ use super::Config;
 /// One sentence for each default of the contract that is not in force for this file.
 #[must_use]
 pub fn not_yet_in_force(config: &Config) -> Vec<String> {
-    let mut pending = vec![String::from(
-        "listeners speak http1 only: the default `protocols: [http1, http2]` comes later",
-    )];
-    if !config.upstreams.is_empty() {
-        pending.extend(UPSTREAMS.map(String::from));
+    if config.upstreams.is_empty() {
+        return Vec::new();
     }
-    pending
+    UPSTREAMS.map(String::from).to_vec()
 }
 
 const UPSTREAMS: [&str; 3] = [

@@ -48,7 +48,7 @@ impl Named<'_> {
     }
 
     /// The path and the bytes of the file that a key names; reported where it cannot be read.
-    fn read(
+    pub(super) fn read(
         &mut self,
         fields: &Fields<'_>,
         key: &str,

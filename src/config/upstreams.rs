@@ -6,7 +6,8 @@ use super::fields::Fields;
 use super::keys;
 use super::node::Node;
 use super::report::Report;
-use super::{Balance, Endpoint, balances, endpoints};
+use super::tls::Named;
+use super::{Balance, Endpoint, balances, endpoints, upstream_tls};
 
 /// One entry of `upstreams`.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,22 +60,28 @@ pub struct RetryBudget {
 }
 
 /// All upstreams, in file order.
-pub(super) fn parse(root: &Fields<'_>, report: &mut Report) -> Vec<Upstream> {
+pub(super) fn parse(
+    root: &Fields<'_>,
+    named: &mut Named<'_>,
+    report: &mut Report,
+) -> Vec<Upstream> {
     let entries = root
         .node("upstreams")
         .and_then(Node::map)
         .unwrap_or_default();
     entries
         .iter()
-        .map(|(key, node)| parse_upstream(&key.text, node, report))
+        .map(|(key, node)| parse_upstream(&key.text, node, named, report))
         .collect()
 }
 
-fn parse_upstream(name: &str, node: &Node, report: &mut Report) -> Upstream {
+fn parse_upstream(name: &str, node: &Node, named: &mut Named<'_>, report: &mut Report) -> Upstream {
     let fields = Fields::new(Some(node), keys::UPSTREAM);
+    let mut endpoints = endpoints::parse(&fields, report);
+    upstream_tls::apply(&fields, &mut endpoints, named, report);
     Upstream {
         name: name.into(),
-        endpoints: endpoints::parse(&fields, report),
+        endpoints,
         balance: balances::parse(&fields, report),
         timeouts: parse_timeouts(&fields.section("timeouts")),
         pool: parse_pool(&fields.section("pool")),

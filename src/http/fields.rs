@@ -218,6 +218,12 @@ impl Found {
         self.has(TRANSFER_ENCODING)
     }
 
+    /// Is there a `Content-Length`?
+    #[must_use]
+    pub fn content_length(self) -> bool {
+        self.has(CONTENT_LENGTH)
+    }
+
     /// Is there a `Content-Length` that is not one line with one number?
     #[must_use]
     pub fn odd_length(self) -> bool {

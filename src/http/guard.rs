@@ -60,6 +60,13 @@ impl Wire {
         self.flags.store(self.flags() & !off | on, Relaxed);
     }
 
+    /// `bytes` of an answer were handed to a stream, which has no socket of its own: until it asks for more, it has not
+    /// taken them.
+    pub fn hand_out(&self, bytes: u64) {
+        self.written.store(self.written() + bytes, Relaxed);
+        self.turn(WRITE_BLOCKED, 0);
+    }
+
     /// Bytes written so far.
     #[must_use]
     pub fn written(&self) -> u64 {

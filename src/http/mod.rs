@@ -4,6 +4,7 @@ pub mod cookie;
 pub mod copy;
 pub mod fields;
 pub mod forwarded;
+pub mod frames;
 pub mod guard;
 pub mod host;
 mod kept;

@@ -50,6 +50,8 @@ pub struct Rules {
     pub gap: Option<Duration>,
     /// Bytes per second, looked at after this much waiting for the client.
     pub min_rate: Option<(u64, Duration)>,
+    /// Is the end of every whole body marked, as on HTTP/2? hyper takes a reset with NO_ERROR for an end, too.
+    pub end_is_marked: bool,
 }
 
 /// One request's body, shared by the exchange and the upstream connection.
@@ -245,13 +247,17 @@ impl Upload {
             return Poll::Ready(self.nothing_comes());
         };
         let polled = Pin::new(&mut *body).poll_frame(cx);
-        let done = matches!(polled, Poll::Ready(None)) || body.is_end_stream();
+        let marked = body.is_end_stream();
         drop(incoming);
+        let over = matches!(polled, Poll::Ready(None));
+        if over && self.rules.end_is_marked && !marked {
+            return Poll::Ready(Some(Err(self.end(Progress::ClientClosed))));
+        }
         match polled {
             Poll::Pending => self.wait_for_client(cx),
             Poll::Ready(Some(Ok(frame))) => {
                 let frame = self.pass(frame);
-                if done && frame.is_ok() {
+                if marked && frame.is_ok() {
                     self.end(Progress::Done);
                 }
                 Poll::Ready(Some(frame))

@@ -5,6 +5,7 @@ use http::request::Parts;
 
 use super::exchange::Exchange;
 use super::head::{self, Head};
+use super::head_h2;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::reply::Refusal;
@@ -17,13 +18,22 @@ use crate::snapshot::{Route, Target};
 /// # Errors
 /// What the head, the drain or the table of routes has against the request.
 pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
+    let folded = if exchange.is_stream() {
+        head_h2::fold(parts, &exchange.listener().limits)
+    } else {
+        Ok(())
+    };
     let mut seen = fields::scan_request(&parts.headers, exchange.is_logged());
     exchange.saw_fields(&mut seen);
     let uri_bytes = exchange.listener().limits.uri_bytes;
-    let checked = head::check(parts, seen, uri_bytes);
+    let checked = folded.and_then(|()| head::check(parts, seen, uri_bytes));
     // Also of a head that is refused: its target is what one looks for in the log.
     exchange.saw_target(&parts.uri);
     let head = checked?;
+    if !exchange.listener().protocols.http1 && !exchange.is_stream() {
+        let detail = "HTTP/1 is not spoken on this port";
+        return Err(Refusal::because(Reason::BadRequest, detail).unframed());
+    }
     exchange.saw_host(head.host.as_ref());
     if exchange.client.worker.drain.phase() >= Phase::Closing {
         return Err(draining());

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::exchange::Exchange;
 use crate::error::Reason;
 use crate::http::fields;
+use crate::http::guard::WRITE_BLOCKED;
 use crate::http::upload::is_malformed;
 
 /// An answer's body.
@@ -26,7 +27,13 @@ pub struct Relay {
     exchange: Box<Exchange>,
     /// Is a silence being timed?
     waiting: bool,
+    /// The rest of a frame that is handed to a stream in pieces.
+    rest: Option<Bytes>,
 }
+
+/// Most bytes handed to a stream at once. It holds what its client does not take, so this bounds its memory, and makes
+/// "the client takes something" a thing that can be seen.
+const PIECE: usize = 16 * 1024;
 
 /// The body broke; hyper closes the client's connection, so that the client can tell.
 #[derive(Debug)]
@@ -48,6 +55,7 @@ impl Relay {
             incoming,
             exchange,
             waiting: false,
+            rest: None,
         }
     }
 
@@ -71,6 +79,25 @@ impl Relay {
         match &exchange.connection {
             Some(connection) => connection.bell.muffle(take),
             None => take().0,
+        }
+    }
+
+    /// What is handed on of `data`; streams get it in pieces.
+    fn hand_on(&mut self, mut data: Bytes) -> Frame<Bytes> {
+        if self.exchange.is_stream() {
+            if data.len() > PIECE {
+                self.rest = Some(data.split_off(PIECE));
+            }
+            self.exchange.client.wire.hand_out(data.len() as u64);
+        }
+        self.exchange.bytes_out += data.len() as u64;
+        self.finish_at_end();
+        Frame::data(data)
+    }
+
+    fn finish_at_end(&mut self) {
+        if self.rest.is_none() && self.incoming.is_end_stream() {
+            self.finish();
         }
     }
 
@@ -136,18 +163,26 @@ impl HttpBody for Body {
             Body::Own(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Body::Relay(relay) => relay,
         };
+        if let Some(rest) = relay.rest.take() {
+            return Poll::Ready(Some(Ok(relay.hand_on(rest))));
+        }
+        if relay.exchange.is_stream() {
+            relay.exchange.client.wire.turn(0, WRITE_BLOCKED);
+        }
         match relay.poll_upstream(cx) {
             Poll::Pending => relay.wait(),
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    fields::strip_trailers(trailers);
-                }
+            Poll::Ready(Some(Ok(frame))) => {
                 relay.waiting = false;
-                relay.exchange.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
-                if relay.incoming.is_end_stream() {
-                    relay.finish();
-                }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match frame.into_data() {
+                    Ok(data) => relay.hand_on(data),
+                    Err(mut frame) => {
+                        if let Some(trailers) = frame.trailers_mut() {
+                            fields::strip_trailers(trailers);
+                        }
+                        relay.finish_at_end();
+                        frame
+                    }
+                })))
             }
             Poll::Ready(Some(Err(error))) => {
                 let reason = if is_malformed(&error) {
@@ -167,7 +202,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Own(bytes) => bytes.is_empty(),
-            Body::Relay(relay) => relay.incoming.is_end_stream(),
+            Body::Relay(relay) => relay.rest.is_none() && relay.incoming.is_end_stream(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! One client connection, as its requests see it.
+//! One client connection, or one stream of it, as its requests see it.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +79,24 @@ impl Client {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.is_secure() { "https" } else { "http" }
+    }
+
+    /// A stream of this connection, which is a client of its own to its one exchange.
+    #[must_use]
+    pub fn stream(&self) -> Rc<Client> {
+        Rc::new(Client {
+            worker: self.worker.clone(),
+            listener: self.listener,
+            peer: self.peer,
+            peer_text: self.peer_text.clone(),
+            local: self.local,
+            secured: self.secured.clone(),
+            wire: Arc::default(),
+            deadline: self.worker.timers.deadline(),
+            id: self.id,
+            requests: Cell::new(0),
+            tunnel: RefCell::default(),
+        })
     }
 
     /// Lets the connection's task look at the state of the world again.

@@ -116,6 +116,12 @@ impl Exchange {
         })
     }
 
+    /// Is it a stream of an HTTP/2 connection? Then its end is told by frames, and is not the connection's.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.version == Version::HTTP_2
+    }
+
     /// The listener that it came through.
     #[must_use]
     pub fn listener(&self) -> &Listener {
@@ -266,7 +272,8 @@ impl Exchange {
             }
             (None, rest) => rest,
         };
-        if let Some(rest) = rest {
+        // A stream is reset by dropping it: NO_ERROR after a whole answer (RFC 9113, section 8.1).
+        if let Some(rest) = rest.filter(|_| !self.is_stream()) {
             drain_rest(&self.client, rest);
         }
     }

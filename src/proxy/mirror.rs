@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
@@ -114,13 +113,18 @@ impl Copy {
         let endpoint = upstream.endpoints.get(upstream.pick(&ask)?)?;
         let (chosen, endpoint) = (endpoint, &endpoint.state);
         let _busy = Busy::enter(endpoint, worker);
-        let pooled = worker.pool.borrow_mut().take(endpoint, chosen.lock(), now, worker.index);
+        let pooled = worker
+            .pool
+            .borrow_mut()
+            .take(endpoint, chosen.lock(), now, worker.index);
         let mut connection: Connection = match pooled {
             Some(connection) => connection,
             None => open(worker, upstream, chosen).await?,
         };
         connection.tap.disarm();
-        let sending = connection.sender.try_send_request(self.into_request(&chosen.authority));
+        let sending = connection
+            .sender
+            .try_send_request(self.into_request(&chosen.authority));
         let response = sending.await.ok()?;
         endpoint
             .stats
@@ -147,11 +151,7 @@ impl Copy {
     }
 }
 
-async fn open(
-    worker: &Worker,
-    upstream: &Upstream,
-    endpoint: &Endpoint,
-) -> Option<Connection> {
+async fn open(worker: &Worker, upstream: &Upstream, endpoint: &Endpoint) -> Option<Connection> {
     let timeout = upstream.timeouts.connect;
     let permit = match upstream.pool.max_connections {
         None => None,

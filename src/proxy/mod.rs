@@ -10,6 +10,8 @@ mod drain_rest;
 pub mod exchange;
 pub mod forward;
 pub mod head;
+mod head_h2;
+
 mod lease;
 mod mirror;
 mod note;
@@ -54,6 +56,7 @@ use tunnel::Opening;
 
 /// By the version in which the request was received (RFC 9110, section 7.6.3).
 const VIA_HTTP_11: HeaderValue = HeaderValue::from_static("1.1 tidegate");
+const VIA_HTTP_2: HeaderValue = HeaderValue::from_static("2.0 tidegate");
 const VIA_HTTP_10: HeaderValue = HeaderValue::from_static("1.0 tidegate");
 
 /// Answers one request. Never fails: whatever goes wrong becomes an answer with a reason.
@@ -245,6 +248,7 @@ fn take_body(
         max,
         gap: listener.timeouts.request_body,
         min_rate: listener.limits.min_body_rate,
+        end_is_marked: exchange.is_stream(),
     };
     let worker = &exchange.client.worker;
     let upload = Upload::new(
@@ -263,7 +267,8 @@ fn take_body(
 fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: Head) -> Result<(), Refusal> {
     let found = head.found;
     fields::strip_request(&mut parts.headers, found);
-    if found.transfer_encoding() {
+    let unknown_length = exchange.is_stream() && exchange.upload.is_some();
+    if found.transfer_encoding() || (unknown_length && !found.content_length()) {
         // Said again on our own account: without a framing hyper would drop the body of a GET.
         let chunked = HeaderValue::from_static("chunked");
         parts.headers.insert(header::TRANSFER_ENCODING, chunked);
@@ -295,10 +300,10 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: Head) -> Result<(),
     } else {
         parts.headers.append(X_REQUEST_ID, id);
     }
-    let via = if parts.version == Version::HTTP_10 {
-        VIA_HTTP_10
-    } else {
-        VIA_HTTP_11
+    let via = match parts.version {
+        Version::HTTP_10 => VIA_HTTP_10,
+        Version::HTTP_2 => VIA_HTTP_2,
+        _ => VIA_HTTP_11,
     };
     parts.headers.append(header::VIA, via);
     Ok(())
@@ -375,7 +380,7 @@ fn refuse(mut exchange: Box<Exchange>, refusal: &Refusal) -> Response<Body> {
     exchange.failed(refusal.reason);
     let id = exchange.id();
     let mut response = reply::problem(refusal, &id, exchange.pin.show_detail);
-    if refusal.unframed {
+    if refusal.unframed && !exchange.is_stream() {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -387,7 +392,7 @@ fn finish_own(mut exchange: Box<Exchange>, response: Response<Bytes>) -> Respons
     exchange.answers(response.status());
     exchange.bytes_out = response.body().len() as u64;
     let mut response = response.map(Body::Own);
-    if must_close(&exchange) || exchange.abandons_body() {
+    if must_close(&exchange) || (exchange.abandons_body() && !exchange.is_stream()) {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -396,8 +401,11 @@ fn finish_own(mut exchange: Box<Exchange>, response: Response<Bytes>) -> Respons
     response
 }
 
-/// Is this the last answer on its connection?
+/// Is this the last answer on its connection? Of a connection with streams that is not told by answers.
 fn must_close(exchange: &Exchange) -> bool {
+    if exchange.is_stream() {
+        return false;
+    }
     let most = exchange.listener().limits.requests_per_connection;
     exchange.client.worker.drain.phase() > Phase::Serving
         || most.is_some_and(|most| exchange.client.requests.get() >= most)

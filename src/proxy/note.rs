@@ -71,10 +71,10 @@ impl Exchange {
                     .map_or(self.client.peer_text.as_bytes(), str::as_bytes),
             ),
             listener: Some(&self.listener().name),
-            protocol: Some(if self.version == Version::HTTP_10 {
-                "HTTP/1.0"
-            } else {
-                "HTTP/1.1"
+            protocol: Some(match self.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
+                _ => "HTTP/1.1",
             }),
             method: Some(self.method.as_str()),
             host: note.host.as_ref().map(HeaderValue::as_bytes),

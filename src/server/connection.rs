@@ -19,9 +19,10 @@ use tokio::net::TcpStream;
 
 use super::handshake::{self, Shaken};
 use super::stream::{Spoken, Stream};
-use super::{farewell, proxy_header};
+use super::{farewell, h2, proxy_header};
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::frames::PREFACE;
 use crate::http::guard::{BODY_UNREAD, BUSY, Guard, HEAD_BEGUN, WRITE_BLOCKED};
 use crate::proxy;
 use crate::proxy::client::Client;
@@ -69,16 +70,15 @@ pub(super) async fn serve(
     } else {
         (Stream::Plain(stream), Spoken::Http1, None)
     };
-    if spoken == Spoken::Http2 {
-        // Nobody can have chosen what is not offered.
-        return stream.say_goodbye();
-    }
     let client = Client::new(worker, listener, peer.ip(), local, secured);
     let mut line = Line {
         deadline: client.worker.timers.deadline(),
         idle_since: None,
         client,
     };
+    if spoken == Spoken::Http2 {
+        return Box::pin(h2::serve(line.client, &line.deadline, stream, rewound)).await;
+    }
     loop {
         if rewound.is_empty() && !line.speaks(&mut stream).await {
             return stream.say_goodbye();
@@ -92,6 +92,9 @@ pub(super) async fn serve(
             }
             Turn::Refused(socket, reason, detail) => {
                 return Box::pin(farewell::refuse(&line.client, socket, reason, detail)).await;
+            }
+            Turn::Http2(socket, read) => {
+                return Box::pin(h2::serve(line.client, &line.deadline, socket, read)).await;
             }
             Turn::Lingering(socket) => return Box::pin(farewell::linger(socket)).await,
         }
@@ -118,6 +121,8 @@ enum Turn {
     Ended(Stream),
     /// A head that cannot be answered by an exchange.
     Refused(Stream, Reason, &'static str),
+    /// HTTP/2, which these bytes begin.
+    Http2(Stream, Bytes),
     /// Answered, with input unread: closed gently, or the client would lose its answer.
     Lingering(Stream),
 }
@@ -289,6 +294,9 @@ impl Line {
         // Dropped with a broken connection, it counts as closed by the client.
         match (result, self.client.tunnel.take()) {
             (Ok(()), Some(tunnel)) => Turn::Tunnel(stream, unread, tunnel),
+            (Err(error), _) if error.is_parse() && self.begins_http2(&unread) => {
+                Turn::Http2(stream, unread)
+            }
             (Err(error), _) if error.is_parse() && !self.client.wire.has(BUSY) => {
                 let (reason, detail) = refusal_of(&error);
                 Turn::Refused(stream, reason, detail)
@@ -299,6 +307,18 @@ impl Line {
             (Ok(()), None) => Turn::Ended(stream),
             _ => Turn::Over,
         }
+    }
+
+    /// Was what is no HTTP/1 the preface of HTTP/2, or so much of it that it cannot become anything else? So the first
+    /// read of HTTP/1 looks for HTTP/2 at no cost.
+    fn begins_http2(&self, unread: &[u8]) -> bool {
+        let common = unread.len().min(PREFACE.len());
+        self.client.requests.get() == 0
+            && common > 0
+            && unread[..common] == PREFACE[..common]
+            && self.client.worker.view.pin().listeners[self.client.listener]
+                .protocols
+                .http2
     }
 
     /// hyper was stopped.

@@ -6,12 +6,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use http::{HeaderValue, Method};
 
-use super::stream::Stream;
 use crate::error::Reason;
 use crate::http::reply::{self, Refusal};
 use crate::proxy::client::Client;
@@ -22,11 +21,34 @@ const MOST: usize = 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Refuses a request whose head never became whole: answered, counted and logged with what is known.
-pub(super) async fn refuse(client: &Rc<Client>, mut stream: Stream, reason: Reason, detail: &str) {
+pub(super) async fn refuse<S>(client: &Rc<Client>, mut stream: S, reason: Reason, detail: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let id = client.worker.ids.make();
+    let show_detail = client.worker.view.pin().show_detail;
+    let answer = reply::raw(&Refusal::because(reason, detail), &id, show_detail);
+    note(client, &id, reason, answer.len());
+    let written = async {
+        stream.write_all(&answer).await?;
+        stream.flush().await
+    };
+    if timeout(WITHIN, written)
+        .await
+        .is_ok_and(|said| said.is_ok())
+    {
+        linger(stream).await;
+    }
+}
+
+/// Counts and logs a request that gets no answer, with what is known.
+pub(super) fn count(client: &Client, reason: Reason) {
+    note(client, &client.worker.ids.make(), reason, 0);
+}
+
+fn note(client: &Client, id: &HeaderValue, reason: Reason, bytes: usize) {
     let worker = &client.worker;
     let pin = worker.view.pin();
-    let id = worker.ids.make();
-    let answer = reply::raw(&Refusal::because(reason, detail), &id, pin.show_detail);
     let method = Method::from_bytes(b"-").unwrap_or_default();
     pin.unrouted.count_request(
         worker.index,
@@ -37,18 +59,7 @@ pub(super) async fn refuse(client: &Rc<Client>, mut stream: Stream, reason: Reas
     pin.unrouted.count_reason(worker.index, reason);
     pin.unrouted.duration.record(worker.index, 0);
     if let Some(shape) = &pin.access_log {
-        log(client, shape, &id, reason, answer.len());
-    }
-    drop(pin);
-    let written = async {
-        stream.write_all(&answer).await?;
-        stream.flush().await
-    };
-    if timeout(WITHIN, written)
-        .await
-        .is_ok_and(|said| said.is_ok())
-    {
-        linger(stream).await;
+        log(client, shape, id, reason, bytes);
     }
 }
 
@@ -71,7 +82,7 @@ fn log(client: &Client, shape: &Shape, id: &HeaderValue, reason: Reason, bytes: 
 }
 
 /// Shuts the write side and throws away up to 1 MiB for at most 2 s.
-pub(super) async fn linger(mut stream: Stream) {
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let shut = timeout(WITHIN, stream.shutdown()).await;
     if !shut.is_ok_and(|shut| shut.is_ok()) {
         return;

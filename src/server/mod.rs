@@ -4,6 +4,7 @@ mod addresses;
 pub mod admin;
 mod connection;
 mod farewell;
+mod h2;
 mod handshake;
 pub mod listener;
 mod proxy_header;

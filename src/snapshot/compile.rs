@@ -11,7 +11,7 @@ use super::{
     Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route, Snapshot,
     Target,
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, Protocols};
 use crate::filter::fields::FieldChanges;
 use crate::filter::redirect::Redirect;
 use crate::filter::rewrite::Rewrite;
@@ -120,7 +120,7 @@ pub(super) fn upstream(
     carry: &mut Carry,
     workers: usize,
 ) -> Upstream {
-    let endpoints = settle(&places(u, addresses), u, carry, workers);
+    let endpoints = settle(&places(u, addresses), &u.name, carry, workers);
     Upstream {
         name: u.name.clone(),
         balancer: Balancer::new(&way(&u.balance), &endpoints),
@@ -277,21 +277,34 @@ fn redirect(to: &config::Redirect) -> Redirect {
     }
 }
 
-/// Offered by ALPN (RFC 7301), the best first.
-const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
-
 /// Session tickets outlive a renewal of certificates, and end with the trust by which their clients were verified.
-fn secure(name: &str, tls: &config::Tls, previous: Option<&Snapshot>) -> ListenerTls {
+fn secure(
+    name: &str,
+    tls: &config::Tls,
+    protocols: Protocols,
+    previous: Option<&Snapshot>,
+) -> ListenerTls {
     let before = previous
         .and_then(|snapshot| snapshot.listeners.iter().find(|l| l.name == *name))
         .and_then(|listener| listener.tls.as_ref())
         .filter(|before| before.policy.trusts_as(&tls.policy));
     let tickets = before.map_or_else(Tickets::new, |before| before.tickets.clone());
     ListenerTls {
-        server: tls.policy.serve(&tickets, &PROTOCOLS),
+        server: tls.policy.serve(&tickets, &offered(protocols)),
         policy: tls.policy.clone(),
         tickets,
     }
+}
+
+/// What is offered by ALPN, the better first (RFC 7301).
+fn offered(protocols: Protocols) -> Vec<&'static [u8]> {
+    let http2 = protocols.http2.then_some(&b"h2"[..]);
+    let http1: &[&[u8]] = if protocols.http1 {
+        &[b"http/1.1", b"http/1.0"]
+    } else {
+        &[]
+    };
+    http2.into_iter().chain(http1.iter().copied()).collect()
 }
 
 pub(super) fn listeners(
@@ -312,7 +325,11 @@ pub(super) fn listeners(
                     name: l.name.clone(),
                     trusted: Networks::new(&l.trusted_proxies.networks),
                     proxy_protocol: l.proxy_protocol,
-                    tls: l.tls.as_ref().map(|tls| secure(&l.name, tls, previous)),
+                    tls: l
+                        .tls
+                        .as_ref()
+                        .map(|tls| secure(&l.name, tls, l.protocols, previous)),
+                    protocols: l.protocols,
                     timeouts: ListenerTimeouts {
                         first_byte: t.first_byte,
                         request_head: t.request_head,
@@ -331,6 +348,7 @@ pub(super) fn listeners(
                         headers: limits.headers,
                         uri_bytes: limits.uri_bytes,
                         requests_per_connection: limits.requests_per_connection,
+                        h2_streams: limits.h2_streams,
                     },
                     stats: state.stats.clone(),
                 },

@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use super::carry::Carry;
 use crate::config::{self, EndpointHost};
+use crate::tls::Target;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::names::Addresses;
 
@@ -18,8 +19,7 @@ pub(super) struct Place<'a> {
     authority: &'a str,
     name: Option<&'a Arc<str>>,
     sibling: Option<u32>,
-    is_secure: bool,
-    host: &'a EndpointHost,
+    secure: Option<&'a Target>,
 }
 
 /// The places of `upstream`, in file order, each once. A name without an address has none.
@@ -48,8 +48,7 @@ pub(super) fn places<'a>(upstream: &'a config::Upstream, addresses: &Addresses) 
                 authority: &endpoint.authority,
                 name,
                 sibling: None,
-                is_secure: endpoint.is_secure,
-                host: &endpoint.host,
+                secure: endpoint.secure.as_ref(),
             });
         }
         introduce_siblings(&mut places, begin);
@@ -65,29 +64,26 @@ pub(super) fn are_at(endpoints: &[Endpoint], places: &[Place<'_>]) -> bool {
                 && endpoint.weight == place.weight
                 && endpoint.name.as_ref() == place.name
                 && endpoint.sibling == place.sibling
+                && endpoint.secure.as_deref() == place.secure
         })
 }
 
 /// Gives each place its state.
 pub(super) fn settle(
     places: &[Place<'_>],
-    upstream: &config::Upstream,
+    upstream: &str,
     carry: &mut Carry,
     workers: usize,
 ) -> Vec<Endpoint> {
     let settle = |place: &Place<'_>| Endpoint {
-        state: carry.endpoint(&upstream.name, place.address, workers),
+        state: carry.endpoint(upstream, place.address, workers),
         weight: place.weight,
         // What was read as an endpoint is always a valid field value.
         authority: HeaderValue::from_str(place.authority)
             .unwrap_or_else(|_| HeaderValue::from_static("")),
         name: place.name.cloned(),
         sibling: place.sibling,
-        secure: place
-            .is_secure
-            .then(|| upstream.tls.to(&place.host.to_string()))
-            .flatten()
-            .map(Box::new),
+        secure: place.secure.cloned().map(Box::new),
     };
     places.iter().map(settle).collect()
 }

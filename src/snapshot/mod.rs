@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
 
+use crate::config::Protocols;
 use crate::filter::fields::FieldChanges;
 use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
@@ -131,6 +132,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// How HTTPS is served; `None` = clear text.
     pub tls: Option<ListenerTls>,
+    /// What is spoken.
+    pub protocols: Protocols,
     /// Deadlines of its connections.
     pub timeouts: ListenerTimeouts,
     /// Bounds of its connections.
@@ -183,4 +186,6 @@ pub struct ListenerLimits {
     pub uri_bytes: usize,
     /// Requests on one connection.
     pub requests_per_connection: Option<u64>,
+    /// Streams that one HTTP/2 connection may have open at a time.
+    pub h2_streams: u32,
 }

@@ -116,7 +116,7 @@ pub(super) fn parse_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, F
     Ok(chain)
 }
 
-fn parse_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+pub(super) fn parse_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
     match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
         Err(pem::Error::NoItemsFound) if find(text, b"BEGIN ENCRYPTED PRIVATE KEY") => {

@@ -1,5 +1,6 @@
-//! TLS towards clients, as far as it decides and does not wait: certificates and who gets which, what a listener asks
-//! of its clients, and what a client's certificate says of it. The handshake itself is in `server`.
+//! TLS as far as it decides and does not wait: certificates and who gets which, what a listener asks of its clients,
+//! what a client's certificate says of it, and whom the gateway believes itself. The handshakes are in `server` and
+//! `upstream`.
 //!
 //! All of rustls is built here, on one provider that is named and never guessed: AWS-LC, whose hybrid X25519MLKEM768
 //! comes first.
@@ -10,12 +11,14 @@ mod identity;
 mod names;
 mod policy;
 mod shelf;
+mod upstream;
 
 pub use certificate::{Certificate, Fault, Part};
 pub use client_auth::{ClientAuth, Mode};
 pub use identity::Identity;
 pub use names::{Names, normalise};
 pub use policy::{Floor, Policy, Tickets};
+pub use upstream::{Place, Said, Target, Towards};
 
 use std::sync::{Arc, OnceLock};
 

@@ -28,7 +28,6 @@ pub struct Said {
 }
 
 /// TLS towards one upstream, ready for handshakes. Its sessions are resumed for as long as it lives.
-#[derive(Clone)]
 pub struct Towards {
     config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
@@ -107,21 +106,6 @@ impl Towards {
     }
 }
 
-impl PartialEq for Towards {
-    /// What was said decides; the rest is made of it.
-    fn eq(&self, other: &Towards) -> bool {
-        self.digest == other.digest && self.server_name == other.server_name
-    }
-}
-
-impl fmt::Debug for Towards {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Towards")
-            .field("server_name", &self.server_name)
-            .finish_non_exhaustive()
-    }
-}
-
 /// TLS towards one endpoint.
 #[derive(Clone)]
 pub struct Target {
@@ -131,6 +115,21 @@ pub struct Target {
     pub name: ServerName<'static>,
     /// Tells settings apart: connections made by others are not used.
     pub digest: u64,
+}
+
+impl PartialEq for Target {
+    /// What was said decides; the rest is made of it.
+    fn eq(&self, other: &Target) -> bool {
+        self.digest == other.digest && self.name == other.name
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A name, or an address with or without brackets.

@@ -62,6 +62,10 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             trusted_proxies: Trust::default(),
             proxy_protocol: false,
             tls: None,
+            protocols: Protocols {
+                http1: true,
+                http2: true,
+            },
             timeouts: ListenerTimeouts {
                 first_byte: seconds(10),
                 request_head: seconds(10),
@@ -81,6 +85,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 headers: 100,
                 uri_bytes: 8 << 10,
                 requests_per_connection: Some(10_000),
+                h2_streams: 100,
             },
         }],
         admin: Some(Admin {
@@ -176,6 +181,7 @@ listeners:
       headers: 6
       uri_bytes: 1KB
       requests_per_connection: false
+      h2_streams: 8
 upstreams:
   app:
     endpoints: [{ url: "http://127.0.0.1" }, "http://[::1]:81/"]
@@ -237,6 +243,11 @@ fn listeners_are_read() {
         ),
         ("web", 2, true)
     );
+    let only_http1 = Protocols {
+        http1: true,
+        http2: false,
+    };
+    assert_eq!(listener.protocols, only_http1);
     assert_eq!(listener.trusted_proxies.networks.len(), 3);
     assert_eq!(
         listener.trusted_proxies.networks[0],
@@ -263,6 +274,7 @@ fn listeners_are_read() {
         headers: 6,
         uri_bytes: 1000,
         requests_per_connection: None,
+        h2_streams: 8,
     };
     assert_eq!(listener.limits, expected);
 }

@@ -79,6 +79,7 @@ const NO_RULES: Rules = Rules {
     max: None,
     gap: None,
     min_rate: None,
+    end_is_marked: false,
 };
 const LAST_CHUNK: &[u8] = b"0\r\nx-sum: 7\r\n\r\n";
 
@@ -350,6 +351,7 @@ fn a_replayed_body_earns_no_time() {
     let rate = (10, Duration::ZERO);
     let rules = Rules {
         min_rate: Some(rate),
+        end_is_marked: false,
         ..NO_RULES
     };
     let (mut client, upload) = Client::open(rules);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{route_json, tls_json, upstream_json};
 use crate::config::{
-    AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging,
+    AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging, Protocols,
 };
 use crate::snapshot::compile::Ground;
 
@@ -70,6 +70,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         trusted_proxies,
         proxy_protocol,
         tls,
+        protocols,
         timeouts: t,
         limits: l,
     } = listener;
@@ -81,6 +82,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
         "proxy_protocol": proxy_protocol,
         "tls": tls.as_ref().map_or_else(off, tls_json::whole),
+        "protocols": spoken(*protocols),
         "timeouts": {
             "first_byte": or_off(t.first_byte),
             "request_head": or_off(t.request_head),
@@ -99,8 +101,17 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
             "headers": l.headers,
             "uri_bytes": size(l.uri_bytes as u64),
             "requests_per_connection": count(l.requests_per_connection),
+            "h2_streams": l.h2_streams,
         },
     })
+}
+
+fn spoken(protocols: Protocols) -> Vec<&'static str> {
+    let words = [("http1", protocols.http1), ("http2", protocols.http2)];
+    words
+        .into_iter()
+        .filter_map(|(word, speaks)| speaks.then_some(word))
+        .collect()
 }
 
 fn logging(logging: &Logging) -> Value {

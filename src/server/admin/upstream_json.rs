@@ -62,8 +62,11 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         port: _,
         weight,
         authority,
+        is_secure,
+        secure: _,
     } = endpoint;
-    let url = format!("http://{authority}");
+    let scheme = if *is_secure { "https" } else { "http" };
+    let url = format!("{scheme}://{authority}");
     match weight {
         1 => url.into(),
         weight => json!({ "url": url, "weight": weight }),

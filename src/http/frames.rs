@@ -1,0 +1,360 @@
+//! HTTP/2 frames as their bytes pass (RFC 9113, section 4.1), below the library that understands them.
+//!
+//! Only the nine bytes of each head are looked at; nothing is kept or allocated. It tells two things that the library
+//! does not: whether a header block was begun and not ended, and whether a peer makes work without getting on.
+
+use crate::time::Nanos;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Bytes of a frame's head.
+const HEAD: usize = 9;
+/// Strain that a peer may make within [`WINDOW`].
+const MOST: i64 = 1000;
+const WINDOW: u64 = 1_000_000_000;
+/// What is earned can be saved up to this: a client that was away for a moment acknowledges much at once.
+const SAVED: i64 = 8 * MOST;
+/// What each frame of ours lets the peer say: a window for the stream and one for the connection, and as much again.
+const EARNED: i64 = 4;
+
+/// The beginning of every HTTP/2 connection (RFC 9113, section 3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, sections 6.8 and 7).
+pub const CALM: u32 = 0xb;
+
+/// The head of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Bytes that follow.
+    pub length: u32,
+    /// What it is.
+    pub kind: u8,
+    /// How it is meant.
+    pub flags: u8,
+    /// The stream that it belongs to; 0 is the connection.
+    pub stream: u32,
+}
+
+/// Where in the frames one direction of a connection is.
+pub struct Place {
+    head: [u8; HEAD],
+    have: usize,
+    left: u32,
+    kind: u8,
+}
+
+impl Place {
+    /// Before the first frame, when `skipped` bytes that are no frame have passed.
+    #[must_use]
+    pub fn after(skipped: u32) -> Place {
+        Place {
+            head: [0; HEAD],
+            have: 0,
+            left: skipped,
+            kind: DATA,
+        }
+    }
+
+    /// Lets `bytes` pass, and shows each head that has become whole.
+    pub fn pass(&mut self, mut bytes: &[u8], mut see: impl FnMut(Frame)) {
+        while !bytes.is_empty() {
+            let skipped = bytes
+                .len()
+                .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.left -= skipped as u32;
+            bytes = &bytes[skipped..];
+            let taken = bytes.len().min(HEAD - self.have);
+            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == HEAD {
+                let frame = read(&self.head);
+                (self.have, self.left, self.kind) = (0, frame.length, frame.kind);
+                see(frame);
+            }
+        }
+    }
+
+    /// Does nothing of a frame hang over?
+    #[must_use]
+    pub fn is_between_frames(&self) -> bool {
+        self.have == 0 && self.left == 0
+    }
+}
+
+fn read(head: &[u8; HEAD]) -> Frame {
+    let [a, b, c, kind, flags, s0, s1, s2, s3] = *head;
+    Frame {
+        length: u32::from_be_bytes([0, a, b, c]),
+        kind,
+        flags,
+        stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
+    }
+}
+
+/// What a peer does with its connection.
+pub struct Conduct {
+    received: Place,
+    sent: Place,
+    strain: i64,
+    since: Nanos,
+    blocks: u64,
+    in_block: bool,
+    frames: u64,
+    last_stream: u32,
+}
+
+impl Conduct {
+    /// Nothing has passed; the preface comes first. `now` begins the first window.
+    #[must_use]
+    pub fn new(now: Nanos) -> Conduct {
+        Conduct {
+            received: Place::after(PREFACE.len() as u32),
+            sent: Place::after(0),
+            strain: 0,
+            since: now,
+            blocks: 0,
+            in_block: false,
+            frames: 0,
+            last_stream: 0,
+        }
+    }
+
+    /// `bytes` came from the peer. False if it makes too much work without getting on; the clock is read only then.
+    pub fn receive(&mut self, bytes: &[u8], now: impl FnOnce() -> Nanos) -> bool {
+        let Conduct {
+            received,
+            strain,
+            blocks,
+            in_block,
+            frames,
+            last_stream,
+            ..
+        } = self;
+        received.pass(bytes, |frame| {
+            *frames += 1;
+            *strain += cost(frame);
+            if matches!(frame.kind, HEADERS | CONTINUATION) {
+                *blocks += u64::from(frame.kind == HEADERS);
+                *in_block = frame.flags & END_HEADERS == 0;
+                *last_stream = frame.stream.max(*last_stream);
+            }
+        });
+        if self.strain <= MOST {
+            return true;
+        }
+        let now = now();
+        let within = now.0.saturating_sub(self.since.0) < WINDOW;
+        (self.since, self.strain) = (now, 0);
+        !within
+    }
+
+    /// `bytes` went to the peer.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let strain = &mut self.strain;
+        self.sent.pass(bytes, |frame| *strain += price(frame));
+        self.strain = self.strain.max(-SAVED);
+    }
+
+    /// The number of the header block that has begun and not ended.
+    #[must_use]
+    pub fn open_block(&self) -> Option<u64> {
+        let in_head =
+            matches!(self.received.kind, HEADERS | CONTINUATION) && self.received.left > 0;
+        (self.in_block || in_head).then_some(self.blocks)
+    }
+
+    /// Has the peer's first frame come whole?
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.frames > 1 || (self.frames == 1 && self.received.left == 0)
+    }
+
+    /// The last word on the connection; `None` in the middle of a frame of ours.
+    #[must_use]
+    pub fn go_away(&self, code: u32, words: &str) -> Option<Vec<u8>> {
+        if !self.sent.is_between_frames() {
+            return None;
+        }
+        let length = 8 + words.len() as u32;
+        let mut frame = Vec::with_capacity(HEAD + length as usize);
+        frame.extend_from_slice(&length.to_be_bytes()[1..]);
+        frame.extend_from_slice(&[7, 0, 0, 0, 0, 0]);
+        frame.extend_from_slice(&self.last_stream.to_be_bytes());
+        frame.extend_from_slice(&code.to_be_bytes());
+        frame.extend_from_slice(words.as_bytes());
+        Some(frame)
+    }
+}
+
+/// What a frame of the peer's costs. Requests and bodies are what a connection is for: they are bounded elsewhere.
+fn cost(frame: Frame) -> i64 {
+    match frame.kind {
+        HEADERS => 0,
+        DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => 0,
+        // It cancels what a request began, or is answered by a frame.
+        RST_STREAM | SETTINGS => 2,
+        _ => 1,
+    }
+}
+
+/// What a frame of ours tells about the peer: an answer is progress, a reset is the other kind of work.
+fn price(frame: Frame) -> i64 {
+    match frame.kind {
+        HEADERS => -EARNED,
+        DATA if frame.length > 0 => -EARNED,
+        RST_STREAM => 2,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn begun() -> Conduct {
+        let mut conduct = Conduct::new(Nanos(0));
+        assert!(conduct.receive(PREFACE, || Nanos(0)));
+        conduct
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn heads_are_seen_however_the_bytes_are_cut(
+            frames in proptest::collection::vec((0u8..12, 0u8..16, 0u32..0x7fff_ffff, 0usize..40), 0..20),
+            cuts in proptest::collection::vec(1usize..30, 1..40),
+        ) {
+            let mut bytes = PREFACE.to_vec();
+            let mut expected = Vec::new();
+            for (kind, flags, stream, length) in frames {
+                bytes.extend(frame(kind, flags, stream, &vec![7; length]));
+                expected.push(Frame { length: length as u32, kind, flags, stream });
+            }
+            let (mut place, mut seen, mut rest) = (Place::after(24), Vec::new(), &bytes[..]);
+            let mut cuts = cuts.iter().cycle();
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                place.pass(now, |frame| seen.push(frame));
+                rest = later;
+            }
+            proptest::prop_assert_eq!(seen, expected);
+            proptest::prop_assert!(place.is_between_frames());
+        }
+    }
+
+    #[test]
+    fn the_reserved_bit_is_not_part_of_a_stream() {
+        let mut seen = None;
+        Place::after(0).pass(&frame(0, 0, 0x8000_0005, b""), |frame| seen = Some(frame));
+        assert_eq!(seen.unwrap().stream, 5);
+    }
+
+    #[test]
+    fn a_thousand_pings_a_second_are_borne_and_more_are_not() {
+        for kind in [2, 6, 8, 10, 99] {
+            let mut conduct = begun();
+            for _ in 0..1000 {
+                assert!(conduct.receive(&frame(kind, 0, 0, &[0; 8]), || Nanos(1)));
+            }
+            assert!(
+                !conduct.receive(&frame(kind, 0, 0, &[0; 8]), || Nanos(WINDOW - 1)),
+                "kind {kind}"
+            );
+        }
+        let mut conduct = begun();
+        for second in 0..10 {
+            for _ in 0..900 {
+                let now = Nanos(second * (WINDOW + 1));
+                assert!(conduct.receive(&frame(6, 0, 0, &[0; 8]), || now));
+            }
+        }
+    }
+
+    #[test]
+    fn requests_and_bodies_cost_nothing() {
+        let mut conduct = begun();
+        for _ in 0..100_000 {
+            assert!(conduct.receive(&frame(HEADERS, 5, 1, b"x"), || Nanos(1)));
+            assert!(conduct.receive(&frame(DATA, 0, 1, b"x"), || Nanos(1)));
+        }
+        let empty = frame(DATA, 0, 1, b"");
+        assert!((0..2000).any(|_| !conduct.receive(&empty, || Nanos(1))));
+    }
+
+    #[test]
+    fn whoever_gets_data_may_give_windows_for_it() {
+        let mut conduct = begun();
+        for _ in 0..100_000 {
+            conduct.send(&frame(DATA, 0, 1, &[0; 100]));
+            let windows = [frame(8, 0, 0, &[0; 4]), frame(8, 0, 1, &[0; 4])].concat();
+            assert!(conduct.receive(&windows, || Nanos(1)));
+        }
+    }
+
+    #[test]
+    fn resets_are_not_made_good_by_themselves() {
+        let mut conduct = begun();
+        let rapid = [frame(HEADERS, 5, 1, b"x"), frame(RST_STREAM, 0, 1, &[0; 4])].concat();
+        assert!((0..501).any(|_| !conduct.receive(&rapid, || Nanos(1))));
+        let mut conduct = begun();
+        let made = (0..501).any(|_| {
+            conduct.send(&frame(RST_STREAM, 0, 1, &[0; 4]));
+            !conduct.receive(&frame(HEADERS, 5, 1, b"x"), || Nanos(1))
+        });
+        assert!(made);
+    }
+
+    #[test]
+    fn what_is_saved_is_bounded() {
+        let mut conduct = begun();
+        for _ in 0..1_000_000 {
+            conduct.send(&frame(DATA, 0, 1, &[0; 10]));
+        }
+        let borne = (0..100_000)
+            .take_while(|_| conduct.receive(&frame(6, 0, 0, &[0; 8]), || Nanos(1)))
+            .count();
+        assert_eq!(borne as i64, SAVED + MOST);
+    }
+
+    #[test]
+    fn a_header_block_is_open_until_its_end() {
+        let mut conduct = begun();
+        assert_eq!((conduct.open_block(), conduct.has_begun()), (None, false));
+        conduct.receive(&frame(SETTINGS, 0, 0, b""), || Nanos(0));
+        assert_eq!((conduct.open_block(), conduct.has_begun()), (None, true));
+        let head = frame(HEADERS, END_HEADERS, 1, b"abc");
+        conduct.receive(&head[..10], || Nanos(0));
+        assert_eq!(conduct.open_block(), Some(1));
+        conduct.receive(&head[10..], || Nanos(0));
+        assert_eq!(conduct.open_block(), None);
+        conduct.receive(&frame(HEADERS, 0, 3, b"abc"), || Nanos(0));
+        conduct.receive(&frame(CONTINUATION, 0, 3, b"abc"), || Nanos(0));
+        assert_eq!(conduct.open_block(), Some(2));
+        conduct.receive(&frame(CONTINUATION, END_HEADERS, 3, b""), || Nanos(0));
+        assert_eq!(conduct.open_block(), None);
+    }
+
+    #[test]
+    fn the_last_word_names_the_last_stream_and_never_cuts_a_frame() {
+        let mut conduct = begun();
+        conduct.receive(&frame(HEADERS, 5, 7, b""), || Nanos(0));
+        let word = conduct.go_away(CALM, "why").unwrap();
+        assert_eq!(word, frame(7, 0, 0, b"\0\0\0\x07\0\0\0\x0bwhy"));
+        conduct.send(&frame(DATA, 0, 7, b"abc")[..11]);
+        assert_eq!(conduct.go_away(CALM, ""), None);
+    }
+}
