@@ -392,7 +392,7 @@ fn finish_own(mut exchange: Box<Exchange>, response: Response<Bytes>) -> Respons
 /// Is this the last answer on its connection?
 fn must_close(exchange: &Exchange) -> bool {
     let most = exchange.listener().limits.requests_per_connection;
-    exchange.client.worker.drain.phase() > Phase::Serving
+    exchange.client.phase() > Phase::Serving
         || most.is_some_and(|most| exchange.client.requests.get() >= most)
 }
 

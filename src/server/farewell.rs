@@ -35,7 +35,7 @@ pub(super) async fn refuse(
     let method = Method::from_bytes(b"-").unwrap_or_default();
     pin.unrouted.count_request(
         worker.index,
-        client.listener as u16,
+        pin.listeners[client.listener].number,
         &method,
         reason.status(),
     );

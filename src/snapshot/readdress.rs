@@ -48,7 +48,7 @@ pub fn readdress(
     Some(Snapshot {
         generation: previous.generation,
         upstreams: upstreams.collect(),
-        listeners: listeners(config, &mut carry, ground),
+        listeners: listeners(config, &mut carry, Some(previous), ground),
         table: previous.table.clone(),
         routes: previous.routes.clone(),
         unrouted: previous.unrouted.clone(),
