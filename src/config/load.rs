@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bind_places::BindPlaces;
 use super::gather::{Gathered, Gatherer};
 use super::{Config, Problem, check, defaults, parse};
 
@@ -14,6 +15,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Everything whose change may change the configuration: see [`Reading::sources`].
     pub sources: Vec<PathBuf>,
+    /// Where its addresses stand.
+    pub binds: BindPlaces,
 }
 
 /// What came of a reading, good or bad.
@@ -66,9 +69,11 @@ fn finish(mut gatherer: Gatherer<'_>) -> Reading {
         mut report,
         sources,
     } = gatherer.finish();
+    let mut binds = BindPlaces::default();
     let config = root.and_then(|mut root| {
         defaults::apply(&mut root, &mut report);
         check::check_root(&root, is_whole, &mut report);
+        binds = BindPlaces::find(&root, &report);
         // With a file missing, names would seem to dangle.
         is_whole.then(|| parse::parse(&root, &mut report))
     });
@@ -76,6 +81,7 @@ fn finish(mut gatherer: Gatherer<'_>) -> Reading {
         Some(config) => report.finish().map(|warnings| Loaded {
             config,
             warnings,
+            binds,
             sources: sources.clone(),
         }),
         None => Err(report.into_problems()),
