@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bind_places::BindPlaces;
 use super::gather::{Gathered, Gatherer};
 use super::tls::Named;
 use super::{Config, Problem, check, defaults, parse};
@@ -17,6 +18,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Everything whose change may change the configuration: see [`Reading::sources`].
     pub sources: Vec<PathBuf>,
+    /// Where its addresses stand.
+    pub binds: BindPlaces,
 }
 
 /// What came of a reading, good or bad.
@@ -86,9 +89,11 @@ fn finish(mut gatherer: Gatherer<'_>, in_force: &[Arc<Certificate>]) -> Reading 
         in_force,
         read: Vec::new(),
     };
+    let mut binds = BindPlaces::default();
     let config = root.and_then(|mut root| {
         defaults::apply(&mut root, &mut report);
         check::check_root(&root, is_whole, &mut report);
+        binds = BindPlaces::find(&root, &report);
         // With a file missing, names would seem to dangle.
         is_whole.then(|| parse::parse(&root, &mut named, &mut report))
     });
@@ -97,6 +102,7 @@ fn finish(mut gatherer: Gatherer<'_>, in_force: &[Arc<Certificate>]) -> Reading 
         Some(config) => report.finish().map(|warnings| Loaded {
             config,
             warnings,
+            binds,
             sources: sources.clone(),
         }),
         None => Err(report.into_problems()),

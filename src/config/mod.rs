@@ -6,6 +6,7 @@
 
 mod address;
 mod balances;
+mod bind_places;
 mod changes;
 mod check;
 mod defaults;
@@ -56,6 +57,7 @@ mod websockets;
 mod word;
 
 pub use balances::Balance;
+pub use bind_places::BindPlaces;
 pub use dns::Dns;
 pub use endpoints::{Endpoint, EndpointHost};
 pub use json_schema::json_schema;

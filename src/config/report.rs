@@ -157,12 +157,17 @@ impl Report {
     }
 
     fn add(&mut self, span: Span, fault: Fault, severity: Severity) {
-        let Some(source) = self.files.get(span.file) else {
-            return;
-        };
+        if let Some(problem) = self.problem(span, fault, severity) {
+            self.problems.push((span.file, problem));
+        }
+    }
+
+    /// What is wrong at a place, not added to the report; `None` where no file has such a place.
+    pub(super) fn problem(&self, span: Span, fault: Fault, severity: Severity) -> Option<Problem> {
+        let source = self.files.get(span.file)?;
         let (source_line, caret) = source.show(span.line, span.column);
         let rest = source_line.chars().count().saturating_sub(caret).max(1);
-        let problem = Problem {
+        Some(Problem {
             file: source.name.to_string(),
             line: span.line,
             column: span.column,
@@ -172,8 +177,7 @@ impl Report {
             message: fault.message,
             help: fault.help,
             severity,
-        };
-        self.problems.push((span.file, problem));
+        })
     }
 }
 

@@ -91,7 +91,7 @@ fn draining() -> Refusal {
 
 fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
     let asked = route::Asked {
-        listener: exchange.client.listener as u16,
+        listener: exchange.listener().number,
         host: head.host_name(),
         path: parts.uri.path(),
         query: parts.uri.query(),

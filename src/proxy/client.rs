@@ -10,6 +10,7 @@ use http::HeaderValue;
 use super::secured::Secured;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
+use crate::drain::Phase;
 use crate::http::guard::Wire;
 use crate::timer::Deadline;
 
@@ -97,6 +98,18 @@ impl Client {
             requests: Cell::new(0),
             tunnel: RefCell::default(),
         })
+    }
+
+    /// How far the shutdown is for this connection: it shall close, as in a drain, once the address that it came through
+    /// is none of its listener's any more.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let phase = self.worker.drain.phase();
+        let is_served = || self.worker.view.pin().listeners[self.listener].serves(self.local);
+        if phase < Phase::Closing && !is_served() {
+            return Phase::Closing;
+        }
+        phase
     }
 
     /// Lets the connection's task look at the state of the world again.

@@ -282,7 +282,7 @@ impl Exchange {
         let worker = self.client.worker.index;
         let stats = self.stats();
         let status = self.final_status();
-        stats.count_request(worker, self.client.listener as u16, &self.method, status);
+        stats.count_request(worker, self.listener().number, &self.method, status);
         // A WebSocket has a clock of its own.
         if status != StatusCode::SWITCHING_PROTOCOLS {
             stats

@@ -407,7 +407,7 @@ fn must_close(exchange: &Exchange) -> bool {
         return false;
     }
     let most = exchange.listener().limits.requests_per_connection;
-    exchange.client.worker.drain.phase() > Phase::Serving
+    exchange.client.phase() > Phase::Serving
         || most.is_some_and(|most| exchange.client.requests.get() >= most)
 }
 

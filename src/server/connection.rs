@@ -150,7 +150,7 @@ impl Line {
     }
 
     fn phase(&self) -> Phase {
-        self.client.worker.drain.phase()
+        self.client.phase()
     }
 
     /// Waits for the first byte of a request; false when the connection shall be closed instead.

@@ -52,7 +52,7 @@ fn note(client: &Client, id: &HeaderValue, reason: Reason, bytes: usize) {
     let method = Method::from_bytes(b"-").unwrap_or_default();
     pin.unrouted.count_request(
         worker.index,
-        client.listener as u16,
+        pin.listeners[client.listener].number,
         &method,
         reason.status(),
     );

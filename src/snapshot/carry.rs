@@ -17,6 +17,9 @@ use crate::upstream::endpoint::EndpointState;
 /// How long the state of a name that is gone is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(600);
 
+/// Listeners' numbers that are given before one is given again.
+const MANY_NUMBERS: usize = 1024;
+
 /// All state by its identity.
 pub struct Carry {
     /// By route name.
@@ -28,6 +31,8 @@ pub struct Carry {
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
     next_uid: u64,
+    /// Counters of the listener that had each number last.
+    numbered: Vec<Arc<ListenerStats>>,
     /// Slots that a living or kept endpoint holds; below `free_from` all are held.
     taken: HashSet<usize>,
     free_from: usize,
@@ -112,6 +117,32 @@ impl<K: Eq + Hash + Clone, S> Kept<K, S> {
     }
 }
 
+/// The number of a new listener whose counters are `stats`. Counters and connections know listeners by number, so one is
+/// given a second time only when many were given, its name is forgotten and its last connection has ended.
+fn number(
+    numbered: &mut Vec<Arc<ListenerStats>>,
+    held: &HashSet<u16>,
+    stats: &Arc<ListenerStats>,
+) -> u16 {
+    let is_free = |(number, before): &(u16, &Arc<ListenerStats>)| {
+        !held.contains(number) && before.connections.sum() == 0
+    };
+    let free = if numbered.len() < MANY_NUMBERS {
+        None
+    } else {
+        (0..).zip(numbered.iter()).find(is_free)
+    };
+    let number = free.map_or_else(
+        || u16::try_from(numbered.len()).unwrap_or(u16::MAX),
+        |(number, _)| number,
+    );
+    match numbered.get_mut(usize::from(number)) {
+        Some(before) => *before = stats.clone(),
+        None => numbered.push(stats.clone()),
+    }
+    number
+}
+
 fn slots(endpoints: &Kept<(String, SocketAddr), EndpointState>) -> HashSet<usize> {
     endpoints.0.values().map(|e| e.state.slot).collect()
 }
@@ -133,6 +164,7 @@ impl Carry {
             endpoints,
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
             next_uid: previous.map_or(1, |p| p.next_uid),
+            numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
         }
     }
 
@@ -151,6 +183,7 @@ impl Carry {
             endpoints,
             listeners: previous.listeners.clone(),
             next_uid: previous.next_uid,
+            numbered: previous.numbered.clone(),
         }
     }
 
@@ -168,10 +201,14 @@ impl Carry {
 
     /// The state of a listener; a new one gets the next number.
     pub fn listener(&mut self, name: &str, workers: usize) -> Arc<ListenerState> {
-        let number = u16::try_from(self.listeners.0.len()).unwrap_or(u16::MAX);
-        self.listeners.claim(name.to_owned(), || ListenerState {
-            number,
-            stats: Arc::new(ListenerStats::new(workers)),
+        let (listeners, numbered) = (&mut self.listeners, &mut self.numbered);
+        let held: HashSet<u16> = listeners.0.values().map(|e| e.state.number).collect();
+        listeners.claim(name.to_owned(), || {
+            let stats = Arc::new(ListenerStats::new(workers));
+            ListenerState {
+                number: number(numbered, &held, &stats),
+                stats,
+            }
         })
     }
 
@@ -227,6 +264,24 @@ mod tests {
         assert_eq!(second.routes.alive(at(610)).count(), 0);
         let mut third = Carry::succeed(Some(&second), at(700));
         assert!(!Arc::ptr_eq(&third.route("a", 1), &route));
+    }
+
+    #[test]
+    fn a_number_is_given_again_only_when_nobody_knows_its_listener_any_more() {
+        let mut carry = Carry::succeed(None, at(0));
+        for turn in 0..MANY_NUMBERS {
+            let state = carry.listener(&format!("l{turn}"), 1);
+            assert_eq!(usize::from(state.number), turn);
+        }
+        carry.listener("l0", 1).stats.connections.add(0, 1);
+        let mut soon = Carry::succeed(Some(&carry), at(1));
+        let more = soon.listener("more", 1);
+        assert_eq!(usize::from(more.number), MANY_NUMBERS, "all names are kept");
+        // Two steps: the first notes that they are gone, the second that they are forgotten.
+        let gone = Carry::succeed(Some(&soon), at(2));
+        let mut late = Carry::succeed(Some(&gone), at(700));
+        assert_eq!(late.listener("late", 1).number, 1, "0 has a connection");
+        assert_eq!(late.listener("later", 1).number, 2);
     }
 
     #[test]

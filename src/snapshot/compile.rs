@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::carry::Carry;
 use super::endpoints::{places, settle};
+use super::places::place;
 use super::{
     Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route, Snapshot,
     Target,
@@ -312,55 +313,54 @@ pub(super) fn listeners(
     carry: &mut Carry,
     previous: Option<&Snapshot>,
     ground: Ground,
-) -> Vec<Listener> {
-    let mut listeners: Vec<(u16, Listener)> = config
+) -> Vec<Arc<Listener>> {
+    let listeners: Vec<Listener> = config
         .listeners
         .iter()
         .map(|l| {
             let state = carry.listener(&l.name, ground.workers);
             let (t, limits) = (&l.timeouts, &l.limits);
-            (
-                state.number,
-                Listener {
-                    name: l.name.clone(),
-                    trusted: Networks::new(&l.trusted_proxies.networks),
-                    proxy_protocol: l.proxy_protocol,
-                    tls: l
-                        .tls
-                        .as_ref()
-                        .map(|tls| secure(&l.name, tls, l.protocols, previous)),
-                    protocols: l.protocols,
-                    timeouts: ListenerTimeouts {
-                        first_byte: t.first_byte,
-                        request_head: t.request_head,
-                        request_body: t.request_body,
-                        write: t.write,
-                        idle: t.idle,
-                        tls_handshake: t.tls_handshake,
-                    },
-                    limits: ListenerLimits {
-                        min_body_rate: limits
-                            .min_body_rate
-                            .map(|rate| (rate.bytes_per_second, rate.after)),
-                        connections: limits.connections.unwrap_or(Some(ground.connections)),
-                        connections_per_ip: limits.connections_per_ip,
-                        head_bytes: limits.head_bytes,
-                        headers: limits.headers,
-                        uri_bytes: limits.uri_bytes,
-                        requests_per_connection: limits.requests_per_connection,
-                        h2_streams: limits.h2_streams,
-                    },
-                    stats: state.stats.clone(),
+            Listener {
+                name: l.name.clone(),
+                number: state.number,
+                bind: l.bind.clone(),
+                is_gone: false,
+                is_narrowed: false,
+                trusted: Networks::new(&l.trusted_proxies.networks),
+                proxy_protocol: l.proxy_protocol,
+                tls: l
+                    .tls
+                    .as_ref()
+                    .map(|tls| secure(&l.name, tls, l.protocols, previous)),
+                protocols: l.protocols,
+                timeouts: ListenerTimeouts {
+                    first_byte: t.first_byte,
+                    request_head: t.request_head,
+                    request_body: t.request_body,
+                    write: t.write,
+                    idle: t.idle,
+                    tls_handshake: t.tls_handshake,
                 },
-            )
+                limits: ListenerLimits {
+                    min_body_rate: limits
+                        .min_body_rate
+                        .map(|rate| (rate.bytes_per_second, rate.after)),
+                    connections: limits.connections.unwrap_or(Some(ground.connections)),
+                    connections_per_ip: limits.connections_per_ip,
+                    head_bytes: limits.head_bytes,
+                    headers: limits.headers,
+                    uri_bytes: limits.uri_bytes,
+                    requests_per_connection: limits.requests_per_connection,
+                    h2_streams: limits.h2_streams,
+                },
+                stats: state.stats.clone(),
+            }
         })
         .collect();
-    // While listeners cannot come and go, their numbers are exactly 0..n.
-    listeners.sort_by_key(|(number, _)| *number);
-    listeners
-        .into_iter()
-        .map(|(_, listener)| listener)
-        .collect()
+    place(
+        listeners,
+        previous.map_or(&[], |previous| &previous.listeners),
+    )
 }
 
 pub(super) fn log_shape(access: &config::AccessLog) -> Shape {

@@ -5,11 +5,13 @@
 pub mod carry;
 pub mod compile;
 mod endpoints;
+mod places;
 pub mod readdress;
 pub mod shared;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +36,9 @@ use carry::Carry;
 pub struct Snapshot {
     /// Counts successful loads, from 1. Snapshots that differ in addresses alone have the same.
     pub generation: u64,
-    /// By the number that a listener got when it first appeared.
-    pub listeners: Vec<Listener>,
+    /// By the number that a listener got when it first appeared; one that is gone keeps its place for the connections
+    /// that came through it.
+    pub listeners: Vec<Arc<Listener>>,
     /// Host, path and method → [`Target`].
     pub table: Arc<Table<Target>>,
     /// In file order.
@@ -123,9 +126,19 @@ impl Forward {
 }
 
 /// A listener's policy. Its sockets live with the workers.
+#[derive(Clone)]
 pub struct Listener {
     /// Its name.
     pub name: String,
+    /// What routes and counters know it by: its place in [`Snapshot::listeners`], but for one that is gone and whose
+    /// address another took over.
+    pub number: u16,
+    /// Where it listens, or listened until it went; port 0 stands for the port that the system chose.
+    pub bind: Vec<SocketAddr>,
+    /// Is it gone from the configuration? What is left are connections that came through it.
+    pub is_gone: bool,
+    /// Was an address taken from it, so that some of its connections have to leave?
+    pub is_narrowed: bool,
     /// Whose forwarded fields are believed.
     pub trusted: Networks,
     /// Is a PROXY protocol header required?
@@ -143,6 +156,7 @@ pub struct Listener {
 }
 
 /// The TLS of a listener, ready for handshakes. Connections that had theirs keep what they began with.
+#[derive(Clone)]
 pub struct ListenerTls {
     /// Who gets which certificate, and what is asked of clients.
     pub policy: Arc<Policy>,
