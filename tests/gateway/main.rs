@@ -48,6 +48,7 @@ mod smuggling;
 mod startup;
 mod streaming;
 mod support;
+mod tls;
 mod unreachable;
 mod uploads;
 mod websocket;

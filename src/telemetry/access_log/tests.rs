@@ -37,6 +37,7 @@ fn full_entry<'a>() -> Entry<'a> {
         wait: Some(Duration::ZERO),
         connect: Some(Duration::from_micros(999)),
         first_byte: Some(Duration::from_secs(2)),
+        identity: Some(b"CN=billing"),
         user_agent: Some(b"curl\x1b[31m"),
         referer: Some(b"\xff"),
     }
@@ -108,7 +109,7 @@ fn a_line_has_the_keys_of_the_contract_in_their_order() {
         r#","host":"example.com","path":"/a?b=\"c\"","route":"orders","upstream":"app""#,
         r#","endpoint":"http://127.0.0.1:9000","attempts":1,"status":504,"reason":"upstream_timeout","bytes_in":0"#,
         r#","bytes_out":18446744073709551615,"duration_ms":12.045,"wait_ms":0.000,"connect_ms":0.999"#,
-        r#","first_byte_ms":2000.000,"user_agent":"curl\u001b[31m","referer":"\\xff""#,
+        r#","first_byte_ms":2000.000,"identity":"CN=billing","user_agent":"curl\u001b[31m","referer":"\\xff""#,
     );
     assert_eq!(line_of(&full_entry()), expected);
 }

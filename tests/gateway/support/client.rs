@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::time::Duration;
 
+use rustls::ClientConnection;
+
 use super::wait::PATIENCE;
 use super::wire::{Fields, Framing, Head, Wire, is_timeout};
 
@@ -151,6 +153,18 @@ impl Client {
         Client {
             wire: Wire::new(socket.into(), |_| {}),
         }
+    }
+
+    /// Connects and does a TLS handshake; an error if that fails.
+    pub(crate) fn secure(address: SocketAddr, session: ClientConnection) -> io::Result<Client> {
+        let mut client = Client::connect(address);
+        client.wire.secure(session)?;
+        Ok(client)
+    }
+
+    /// The TLS session.
+    pub(crate) fn session(&self) -> &ClientConnection {
+        self.wire.session().expect("a connection over TLS")
     }
 
     /// A second handle on the socket, to write from another thread.

@@ -10,6 +10,7 @@ mod gateway;
 mod metrics;
 mod namespace;
 mod setup;
+mod tls;
 mod upstream;
 mod wait;
 mod websocket;
@@ -23,6 +24,7 @@ pub(crate) use gateway::{Gateway, TIDEGATE, unique_directory};
 pub(crate) use metrics::Samples;
 pub(crate) use namespace::{mounted, without_events};
 pub(crate) use setup::Setup;
+pub(crate) use tls::{Authority, Kind, Pair, Visitor, tls_file};
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
 pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
 pub(crate) use websocket::{

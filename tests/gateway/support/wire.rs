@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustls::ClientConnection;
+
 use super::wait::PATIENCE;
 
 /// The start line and the fields of a message, in the order and the spelling of the wire.
@@ -82,6 +84,8 @@ type Tap = Box<dyn FnMut(&[u8]) + Send>;
 /// A socket and what was read from it ahead.
 pub(crate) struct Wire {
     stream: TcpStream,
+    /// What the bytes are sealed by; `None` in clear text.
+    tls: Option<Box<ClientConnection>>,
     ahead: Vec<u8>,
     taken: usize,
     /// Called with everything that arrives, before anybody looks at it.
@@ -95,10 +99,26 @@ impl Wire {
         stream.set_nodelay(true).unwrap();
         Wire {
             stream,
+            tls: None,
             ahead: Vec::new(),
             taken: 0,
             tap: Box::new(tap),
         }
+    }
+
+    /// Everything from here on goes through `session`, whose handshake is done at once.
+    pub(crate) fn secure(&mut self, session: ClientConnection) -> io::Result<()> {
+        let mut session = Box::new(session);
+        while session.is_handshaking() {
+            session.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(session);
+        Ok(())
+    }
+
+    /// The session, where it is TLS.
+    pub(crate) fn session(&self) -> Option<&ClientConnection> {
+        self.tls.as_deref()
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -107,7 +127,14 @@ impl Wire {
 
     /// Writes all of `bytes`.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => {
+                let mut sealed = rustls::Stream::new(&mut **tls, &mut self.stream);
+                sealed.write_all(bytes)?;
+                sealed.flush()
+            }
+        }
     }
 
     /// Says that nothing more will come from here.
@@ -136,7 +163,10 @@ impl Wire {
         self.ahead.drain(..self.taken);
         self.taken = 0;
         let mut chunk = [0; 64 * 1024];
-        let count = self.stream.read(&mut chunk)?;
+        let count = match &mut self.tls {
+            None => self.stream.read(&mut chunk)?,
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut chunk)?,
+        };
         (self.tap)(&chunk[..count]);
         self.ahead.extend_from_slice(&chunk[..count]);
         Ok(count)
