@@ -97,6 +97,8 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             endpoints: vec![Endpoint {
                 host: EndpointHost::Ip("127.0.0.1".parse().unwrap()),
                 port: 9000,
+                is_secure: false,
+                secure: None,
                 weight: 1,
                 authority: "127.0.0.1:9000".into(),
             }],

@@ -27,6 +27,7 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
             weight: *weight,
             authority: HeaderValue::from_static("example.com"),
             name: None,
+            secure: None,
             sibling: None,
         })
         .collect()
