@@ -51,4 +51,5 @@ mod support;
 mod tls;
 mod unreachable;
 mod uploads;
+mod upstream_tls;
 mod websocket;

@@ -1,0 +1,227 @@
+//! TLS towards upstreams: whom the gateway believes, what it shows, what it sends as SNI, and what a client hears when
+//! no TLS came to be.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use crate::support::{Authority, Gateway, PATIENCE, Pair, unique_directory, until};
+
+/// What an endpoint saw of one handshake.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seen {
+    name: Option<String>,
+    alpn: Option<Vec<u8>>,
+    shown: bool,
+    resumed: bool,
+}
+
+/// An endpoint that speaks TLS and answers every request with `ok`.
+struct Secure {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Secure {
+    /// Shows `pair`; asks for certificates of `clients`, if there are any to ask for.
+    fn start(pair: &Pair, clients: Option<&Authority>) -> Secure {
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+        let mut config = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                let root =
+                    rustls::pki_types::CertificateDer::from_pem_slice(authority.cert.as_bytes());
+                roots.add(root.unwrap()).unwrap();
+                let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        }
+        .with_single_cert(vec![pair.leaf()], key)
+        .unwrap();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let notes = seen.clone();
+        thread::spawn(move || {
+            while let Ok((socket, _)) = listener.accept() {
+                let (config, notes) = (config.clone(), notes.clone());
+                thread::spawn(move || {
+                    let session = ServerConnection::new(config).unwrap();
+                    talk(StreamOwned::new(session, socket), &notes);
+                });
+            }
+        });
+        Secure { address, seen }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// Serves one connection until it ends; nothing is noted of a handshake that fails.
+fn talk(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>, notes: &Mutex<Vec<Seen>>) {
+    let (mut head, mut noted) = (Vec::new(), false);
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(n) if n > 0 => head.extend_from_slice(&buffer[..n]),
+            _ => return,
+        }
+        if !std::mem::replace(&mut noted, true) {
+            let kind = stream.conn.handshake_kind();
+            notes.lock().unwrap().push(Seen {
+                name: stream.conn.server_name().map(String::from),
+                alpn: stream.conn.alpn_protocol().map(<[u8]>::to_vec),
+                shown: stream.conn.peer_certificates().is_some(),
+                resumed: kind == Some(rustls::HandshakeKind::Resumed),
+            });
+        }
+        while let Some(end) = head.windows(4).position(|w| w == b"\r\n\r\n") {
+            head.drain(..end + 4);
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A gateway in front of `endpoint` (with its scheme), whose upstream says `keys`.
+fn gateway(directory: PathBuf, endpoint: &str, keys: &str) -> Gateway {
+    std::fs::write(directory.join("gateway.yaml"), file(endpoint, keys)).unwrap();
+    Gateway::start_in(directory, "gateway.yaml")
+}
+
+fn file(endpoint: &str, keys: &str) -> String {
+    format!(
+        "listeners: [{{ bind: '127.0.0.1:0', name: main }}]\nadmin: {{ bind: '127.0.0.1:0' }}\n\
+         routes: [{{ name: all, match: {{ path_prefix: / }}, upstream: app }}]\n\
+         upstreams: {{ app: {{ endpoints: ['{endpoint}'], {keys} }} }}\n"
+    )
+}
+
+fn authority_in(directory: &Path) -> Authority {
+    let authority = Authority::new("root");
+    std::fs::write(directory.join("ca.pem"), &authority.cert).unwrap();
+    authority
+}
+
+#[test]
+fn a_private_authority_is_believed_and_connections_are_kept() {
+    let directory = unique_directory();
+    let authority = authority_in(&directory);
+    let secure = Secure::start(&authority.issue(&["localhost"]), None);
+    let url = format!("https://localhost:{}", secure.address.port());
+    let gateway = gateway(directory, &url, "tls: { ca: ca.pem }");
+    let mut client = gateway.client();
+    for _ in 0..5 {
+        assert_eq!(client.get("/").expect_ok().text(), "ok");
+    }
+    let seen = secure.seen();
+    assert_eq!(seen.len(), 1, "one handshake serves them all: {seen:?}");
+    assert_eq!(seen[0].name.as_deref(), Some("localhost"));
+    assert_eq!(seen[0].alpn.as_deref(), Some(&b"http/1.1"[..]));
+    assert!(!seen[0].shown);
+}
+
+#[test]
+fn whoever_is_not_believed_gets_no_request() {
+    let directory = unique_directory();
+    authority_in(&directory);
+    let stranger = Authority::new("stranger");
+    for (pair, keys) in [
+        (stranger.issue(&["localhost"]), "tls: { ca: ca.pem }"),
+        // The system knows neither of them.
+        (stranger.issue(&["localhost"]), "timeouts: { connect: 5s }"),
+    ] {
+        let secure = Secure::start(&pair, None);
+        let url = format!("https://localhost:{}", secure.address.port());
+        let gateway = gateway(directory.clone(), &url, keys);
+        gateway.get("/").expect_refusal(502, "upstream_tls_failed");
+        assert_eq!(secure.seen(), []);
+    }
+}
+
+#[test]
+fn the_name_has_to_be_in_the_certificate() {
+    let directory = unique_directory();
+    let authority = authority_in(&directory);
+    let secure = Secure::start(&authority.issue(&["app.internal"]), None);
+    let url = format!("https://127.0.0.1:{}", secure.address.port());
+    let without = gateway(directory.clone(), &url, "tls: { ca: ca.pem }");
+    without.get("/").expect_refusal(502, "upstream_tls_failed");
+    let keys = "tls: { ca: ca.pem, server_name: app.internal }";
+    let with = gateway(directory.clone(), &url, keys);
+    with.get("/").expect_ok();
+    assert_eq!(secure.seen()[0].name.as_deref(), Some("app.internal"));
+    let keys = "tls: { insecure_skip_verify: true }";
+    gateway(directory, &url, keys).get("/").expect_ok();
+}
+
+#[test]
+fn a_certificate_is_shown_to_who_asks_for_one() {
+    let directory = unique_directory();
+    let authority = authority_in(&directory);
+    let clients = Authority::new("clients");
+    clients
+        .client("gateway", &["gateway.test"])
+        .write(&directory, "own");
+    let secure = Secure::start(&authority.issue(&["localhost"]), Some(&clients));
+    let url = format!("https://localhost:{}", secure.address.port());
+    let without = gateway(directory.clone(), &url, "tls: { ca: ca.pem }");
+    // With TLS 1.3 the refusal comes when the handshake is over for us: the connection breaks.
+    assert_eq!(without.get("/").status, 502);
+    let keys = "tls: { ca: ca.pem, client_cert: own.pem, client_key: own.key }";
+    let with = gateway(directory, &url, keys);
+    with.get("/").expect_ok();
+    assert!(secure.seen().iter().all(|seen| seen.shown));
+}
+
+#[test]
+fn clear_text_behind_https_is_a_failed_handshake() {
+    let directory = unique_directory();
+    authority_in(&directory);
+    let plain = crate::support::Upstream::saying_once("HTTP/1.1 400 Bad Request\r\n\r\n");
+    let url = format!("https://127.0.0.1:{}", plain.address().port());
+    gateway(directory, &url, "tls: { ca: ca.pem }")
+        .get("/")
+        .expect_refusal(502, "upstream_tls_failed");
+}
+
+#[test]
+fn a_changed_authority_makes_new_connections() {
+    let directory = unique_directory();
+    let authority = authority_in(&directory);
+    let secure = Secure::start(&authority.issue(&["localhost"]), None);
+    let url = format!("https://localhost:{}", secure.address.port());
+    let gateway = gateway(directory.clone(), &url, "tls: { ca: ca.pem }");
+    gateway.get("/").expect_ok();
+    // The kept connection was made under a trust that is gone.
+    let other = Authority::new("other");
+    std::fs::write(directory.join("ca.pem"), &other.cert).unwrap();
+    until(PATIENCE, "nobody is believed any more", || {
+        gateway.get("/").status == 502
+    });
+    std::fs::write(directory.join("ca.pem"), &authority.cert).unwrap();
+    until(PATIENCE, "it is believed again", || {
+        gateway.get("/").status == 200
+    });
+}
