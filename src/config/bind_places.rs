@@ -76,7 +76,7 @@ mod tests {
         };
         assert_eq!(
             [place(1), place(2), place(3), place(4)],
-            [(2, 11), (3, 22), (3, 37), (4, 16)]
+            [(2, 11), (3, 23), (3, 38), (4, 16)]
         );
         assert_eq!(place(9901), (0, 0), "a default");
     }

@@ -49,7 +49,7 @@ tables! {
     #[doc = "One entry of `listeners`."]
     LISTENER {
         "name" Name, Derived("made from the first bind"), Live, Now, "The listener's name in metrics and logs.";
-        "bind" OneOrMore(&Bind), Required, Restart, Now, "Address and port, or a list; `[::]:8080` takes IPv4 too.";
+        "bind" OneOrMore(&Bind), Required, Live, Now, "Address and port, or a list; `[::]:8080` takes IPv4 too.";
         "protocols" Filled(&Words(&["http1", "http2"], &[])), Value("[http1, http2]"), Live, Now, "What is spoken; http2 on clear text by prior knowledge.";
         "trusted_proxies" Many(&Network), Value("[]"), Live, Now, "Whose X-Forwarded-* and Forwarded are believed: networks, `private` or `any`.";
         "proxy_protocol" Bool, Value("false"), Live, Now, "A PROXY protocol header, v1 or v2, is required from trusted proxies.";
@@ -102,7 +102,7 @@ tables! {
     }
     #[doc = "`admin`."]
     ADMIN {
-        "bind" Bind, Value("127.0.0.1:9901"), Restart, Now, "Its address and port.";
+        "bind" Bind, Value("127.0.0.1:9901"), Live, Now, "Its address and port.";
         "token" OrOff(&Secret), Value("off"), Live, Now, "Bearer token, asked for by all but /healthz, /readyz and /metrics.";
     }
     #[doc = "One entry of `upstreams`."]

@@ -8,40 +8,17 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
+use super::accept::Entrance;
 use super::connection;
 use crate::drain::Phase;
-use crate::metrics::Refusal;
+use crate::metrics::{ListenerStats, Refusal};
 use crate::proxy::worker::Worker;
 
-const BACKLOG: i32 = 4096;
 /// Out of descriptors, the kernel would report the same connection again and again.
 const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// Opens one worker's socket on an address.
-///
-/// # Errors
-/// What the system says: in use, not ours, not permitted.
-pub fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        // `[::]` is dual stack, whatever the system's default.
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
 
 /// The count of client connections, over all workers and listeners.
 #[derive(Default)]
@@ -59,7 +36,8 @@ struct Admitted {
     admission: Arc<Admission>,
     ip: Option<IpAddr>,
     worker: Rc<Worker>,
-    listener: usize,
+    /// Its listener may be another's heir, or gone, when it ends.
+    stats: Arc<ListenerStats>,
 }
 
 impl Admission {
@@ -91,16 +69,14 @@ impl Admission {
             }
             *count += 1;
         }
-        pin.listeners[listener]
-            .stats
-            .connections
-            .add(worker.index, 1);
+        let stats = pin.listeners[listener].stats.clone();
+        stats.connections.add(worker.index, 1);
         worker.connections.set(worker.connections.get() + 1);
         Ok(Admitted {
             admission: self.clone(),
             ip,
             worker: worker.clone(),
-            listener,
+            stats,
         })
     }
 }
@@ -122,19 +98,16 @@ impl Drop for Admitted {
             }
         }
         let worker = &self.worker;
-        worker.view.pin().listeners[self.listener]
-            .stats
-            .connections
-            .add(worker.index, -1);
+        self.stats.connections.add(worker.index, -1);
         worker.connections.set(worker.connections.get() - 1);
     }
 }
 
-/// Accepts until the drain closes the listener; what is queued by then is accepted still.
+/// Accepts until the drain or an order closes the socket; what is queued by then is accepted still.
 pub(super) async fn run(
     worker: Rc<Worker>,
     admission: Arc<Admission>,
-    listener: usize,
+    entrance: Rc<Entrance>,
     socket: std::net::TcpListener,
 ) {
     let Ok(socket) = TcpListener::from_std(socket) else {
@@ -146,21 +119,22 @@ pub(super) async fn run(
         let accepted = tokio::select! {
             biased;
             () = &mut closing => break,
+            () = entrance.close.notified() => break,
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => take(&worker, &admission, listener, stream, peer),
-            Err(error) => back_off(&worker, listener, &error).await,
+            Ok((stream, peer)) => take(&worker, &admission, entrance.listener.get(), stream, peer),
+            Err(error) => back_off(&worker, entrance.listener.get(), &error).await,
         }
     }
     refuse_new(&socket);
     let last = async {
         while let Ok((stream, peer)) = socket.accept().await {
-            take(&worker, &admission, listener, stream, peer);
+            take(&worker, &admission, entrance.listener.get(), stream, peer);
         }
     };
     let _ = tokio::time::timeout(HANDSHAKES, last).await;
-    empty_queue(&worker, &admission, listener, socket);
+    empty_queue(&worker, &admission, entrance.listener.get(), socket);
 }
 
 /// From here on the kernel begins no new handshake on this socket, while those under way still come to their end.

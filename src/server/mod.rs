@@ -1,7 +1,9 @@
 //! The process: worker threads that carry traffic, and the control thread that carries everything else.
 
+mod accept;
 mod addresses;
 pub mod admin;
+mod bind;
 mod connection;
 mod farewell;
 mod h2;
@@ -11,12 +13,12 @@ mod proxy_header;
 pub mod publish;
 pub mod reload;
 pub mod resolve;
+mod sockets;
 mod stream;
 mod thread;
 pub mod watch;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::config::{self, Config, LogPath};
 use crate::drain::{Drain, Phase};
@@ -38,6 +41,7 @@ use listener::Admission;
 use publish::Publisher;
 use reload::{Reloader, Standing};
 use resolve::Resolver;
+use sockets::{AdminSocket, Sockets};
 
 /// Descriptors kept for everything but client connections and their upstream side.
 const OWN_DESCRIPTORS: u64 = 256;
@@ -52,7 +56,8 @@ pub struct Gateway {
     drain: Drain,
     log: Writer,
     config: Config,
-    admin: Option<std::net::TcpListener>,
+    sockets: Sockets,
+    admin_sockets: mpsc::Receiver<AdminSocket>,
     ground: Ground,
     resolver: Resolver,
 }
@@ -73,7 +78,8 @@ impl Gateway {
         let addresses = resolver.begin(&config.dns, addresses::names(&config))?;
         let shared = Shared::new(compile(&config, &addresses, None, ground));
         let gateway = Arc::new(GatewayStats::new(workers));
-        let admin = config.admin.as_ref().map(bind_admin).transpose()?;
+        let (mut sockets, ends) = Sockets::new(workers);
+        let plan = sockets.plan(&config).map_err(first_of)?;
         let path = config
             .logging
             .access
@@ -82,16 +88,17 @@ impl Gateway {
         let log = Writer::start(path, gateway.access_log_dropped.clone())
             .map_err(|e| named(&e, "logging.access.path cannot be opened"))?;
         let drain = Drain::default();
-        let sockets = bind_all(&config, workers)?;
+        sockets.commit_first(plan, &shared.load());
         gateway.start(1, time::wall_nanos());
         let admission = Arc::new(Admission::default());
-        let workers = sockets
+        let workers = ends
+            .workers
             .into_iter()
             .enumerate()
-            .map(|(index, sockets)| {
+            .map(|(index, orders)| {
                 thread::start(thread::Parts {
                     index,
-                    sockets,
+                    orders,
                     shared: shared.clone(),
                     admission: admission.clone(),
                     log: log.sender(),
@@ -108,7 +115,8 @@ impl Gateway {
             drain,
             log,
             config,
-            admin,
+            sockets,
+            admin_sockets: ends.admin,
             ground,
             resolver,
         })
@@ -140,28 +148,27 @@ impl Gateway {
         let standing = Standing::new(self.config);
         let publisher = Publisher::new(self.shared.clone());
         let (changed, names) = (self.resolver.addresses(), self.resolver.standings());
-        let (reloader, desk) = Reloader::new(
-            standing.clone(),
-            publisher.clone(),
-            self.resolver,
-            self.gateway.clone(),
-            self.ground,
+        let (reloader, desk) = Reloader::new(reload::Parts {
+            standing: standing.clone(),
+            publisher: publisher.clone(),
+            resolver: self.resolver,
+            gateway: self.gateway.clone(),
+            ground: self.ground,
             source,
-            level.clone(),
-        );
-        if let Some(socket) = self.admin {
-            let admin = Admin::new(admin::Parts {
-                standing: standing.clone(),
-                shared: self.shared,
-                gateway: self.gateway,
-                drain: self.drain.clone(),
-                ground: self.ground,
-                desk,
-                level,
-                names,
-            });
-            tokio::task::spawn_local(admin.serve(socket));
-        }
+            level: level.clone(),
+            sockets: self.sockets,
+        });
+        let admin = Admin::new(admin::Parts {
+            standing: standing.clone(),
+            shared: self.shared,
+            gateway: self.gateway,
+            drain: self.drain.clone(),
+            ground: self.ground,
+            desk,
+            level,
+            names,
+        });
+        tokio::task::spawn_local(admin.serve(self.admin_sockets));
         tracing::info!(generation = 1, workers = self.workers.len(), "ready");
         tokio::select! {
             () = any(&mut stop) => {}
@@ -249,84 +256,11 @@ fn default_connections() -> usize {
         .max(16)
 }
 
+fn first_of(faults: Vec<bind::Fault>) -> io::Error {
+    let first = faults.into_iter().next();
+    first.map_or_else(|| io::ErrorKind::AddrInUse.into(), io::Error::from)
+}
+
 fn named(error: &io::Error, what: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
-}
-
-fn bind_admin(admin: &config::Admin) -> io::Result<std::net::TcpListener> {
-    let address = admin.bind;
-    let socket = std::net::TcpListener::bind(address).map_err(|e| {
-        named(
-            &e,
-            &format!("admin.bind {address} cannot be bound (choose another, or `admin: off`)"),
-        )
-    })?;
-    socket.set_nonblocking(true)?;
-    tracing::info!(address = %socket.local_addr()?, "admin listening");
-    if admin.token.is_none() && !address.ip().to_canonical().is_loopback() {
-        tracing::warn!(
-            "admin.bind is no loopback address and admin.token is not set: only /healthz, /readyz and /metrics are served"
-        );
-    }
-    Ok(socket)
-}
-
-/// One socket for each worker on each address; port 0 becomes the same free port for all of them.
-fn bind_all(
-    config: &Config,
-    workers: usize,
-) -> io::Result<Vec<Vec<(usize, std::net::TcpListener)>>> {
-    let mut sockets: Vec<Vec<(usize, std::net::TcpListener)>> =
-        (0..workers).map(|_| Vec::new()).collect();
-    for (number, listener) in config.listeners.iter().enumerate() {
-        for bind in &listener.bind {
-            let mut address = *bind;
-            taken_by_another(address)?;
-            for own in &mut sockets {
-                let socket = listener::open(address)
-                    .map_err(|e| cannot_bind(&e, &listener.name, address))?;
-                address = socket.local_addr()?;
-                own.push((number, socket));
-            }
-            tracing::info!(listener = listener.name, %address, "listening");
-        }
-    }
-    Ok(sockets)
-}
-
-/// SO_REUSEPORT would share the port even with another gateway of the same user: a plain bind tells.
-fn taken_by_another(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::STREAM,
-        None,
-    )?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket
-        .bind(&address.into())
-        .map_err(|e| cannot_bind(&e, "", address))
-}
-
-fn cannot_bind(error: &io::Error, listener: &str, address: SocketAddr) -> io::Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has it: stop that one or change `bind`",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-        _ => "change `bind`",
-    };
-    let place = if listener.is_empty() {
-        String::new()
-    } else {
-        format!(" of listener {listener}")
-    };
-    named(
-        error,
-        &format!("{address}{place} cannot be bound ({remedy})"),
-    )
 }

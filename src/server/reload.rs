@@ -15,10 +15,12 @@ use std::sync::Arc;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use super::bind::Fault;
 use super::publish::Publisher;
 use super::resolve::Resolver;
+use super::sockets::Sockets;
 use super::{Source, addresses};
-use crate::config::{self, Config, Loaded, LogPath, Problem};
+use crate::config::{self, BindPlaces, Config, Loaded, LogPath, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
 use crate::snapshot::compile::{Ground, compile};
 use crate::telemetry::access_log::Writer;
@@ -130,6 +132,19 @@ impl Desk {
     }
 }
 
+/// What a reload changes.
+pub(super) struct Parts {
+    pub(super) standing: Standing,
+    pub(super) publisher: Rc<Publisher>,
+    pub(super) resolver: Resolver,
+    pub(super) gateway: Arc<GatewayStats>,
+    pub(super) ground: Ground,
+    /// Where the configuration came from; `None` if it cannot change.
+    pub(super) source: Option<Source>,
+    pub(super) level: LevelHandle,
+    pub(super) sockets: Sockets,
+}
+
 /// The configuration in force, and how it changes. Lives on the control thread.
 pub struct Reloader {
     standing: Standing,
@@ -139,32 +154,25 @@ pub struct Reloader {
     ground: Ground,
     source: Option<Source>,
     level: LevelHandle,
+    sockets: Sockets,
     orders: mpsc::Receiver<Order>,
     /// The files that the watch knows.
     watched: Vec<PathBuf>,
 }
 
 impl Reloader {
-    /// For a gateway that runs on what `standing` says; `source` is where that came from, `None` if it cannot change.
-    #[must_use]
-    pub fn new(
-        standing: Standing,
-        publisher: Rc<Publisher>,
-        resolver: Resolver,
-        gateway: Arc<GatewayStats>,
-        ground: Ground,
-        source: Option<Source>,
-        level: LevelHandle,
-    ) -> (Reloader, Desk) {
+    /// For a gateway that runs on what `parts.standing` says.
+    pub(super) fn new(parts: Parts) -> (Reloader, Desk) {
         let (desk, orders) = mpsc::channel(ORDERS);
         let reloader = Reloader {
-            standing,
-            publisher,
-            resolver,
-            gateway,
-            ground,
-            source,
-            level,
+            standing: parts.standing,
+            publisher: parts.publisher,
+            resolver: parts.resolver,
+            gateway: parts.gateway,
+            ground: parts.ground,
+            source: parts.source,
+            level: parts.level,
+            sockets: parts.sockets,
             orders,
             watched: Vec::new(),
         };
@@ -213,7 +221,10 @@ impl Reloader {
         let (outcome, warnings) = match self.read().await {
             None => (Outcome::Unchanged, Vec::new()),
             Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new()),
-            Some(Ok(loaded)) => (self.take_up(loaded.config, log).await, loaded.warnings),
+            Some(Ok(loaded)) => (
+                self.take_up(loaded.config, &loaded.binds, log).await,
+                loaded.warnings,
+            ),
         };
         let generation = self.standing.load().generation;
         self.gateway
@@ -261,7 +272,7 @@ impl Reloader {
         }
     }
 
-    async fn take_up(&mut self, config: Config, log: &Writer) -> Outcome {
+    async fn take_up(&mut self, config: Config, binds: &BindPlaces, log: &Writer) -> Outcome {
         let old = self.standing.load();
         if changes::means_the_same(&old.config, &config) {
             // Lines may have moved, and the pages tell them.
@@ -277,6 +288,14 @@ impl Reloader {
         if !refused.is_empty() {
             return Outcome::Rejected(refused);
         }
+        // Before anything changes, and dropped again should something else refuse the rest.
+        let plan = match self.sockets.plan(&config) {
+            Ok(plan) => plan,
+            Err(faults) => {
+                let problem = |f: Fault| binds.problem(f.address, &file, f.message, f.help);
+                return Outcome::Rejected(faults.into_iter().map(problem).collect());
+            }
+        };
         if let Err(error) = redirect_log(&config, &old.config, log) {
             let message = format!("`logging.access.path` cannot be opened: {error}");
             return Outcome::Rejected(vec![Problem::of_file(&file, message, None)]);
@@ -302,6 +321,7 @@ impl Reloader {
         self.publisher.publish(next);
         self.resolver.keep_only(&config.dns, names);
         self.standing.store(generation, config);
+        self.sockets.commit(plan, &self.publisher.load()).await;
         Outcome::Applied(changes)
     }
 }

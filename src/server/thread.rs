@@ -6,9 +6,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
-use super::listener::{self, Admission};
+use super::accept::{self, Order};
+use super::listener::Admission;
 use crate::drain::{Drain, Phase};
 use crate::metrics::GatewayStats;
 use crate::proxy::{self, worker::Worker};
@@ -27,8 +29,8 @@ const LOOKS_AFTER_CUT: u32 = 10;
 /// What a worker is made of.
 pub(super) struct Parts {
     pub(super) index: usize,
-    /// One for each address, with the listener's number.
-    pub(super) sockets: Vec<(usize, std::net::TcpListener)>,
+    /// What it accepts on.
+    pub(super) orders: mpsc::Receiver<Vec<Order>>,
     pub(super) shared: Arc<Shared>,
     pub(super) admission: Arc<Admission>,
     pub(super) log: Sender,
@@ -74,21 +76,22 @@ async fn run(parts: Parts) {
     vital("giving way", worker.clone().give_way());
     vital("drain", heed(worker.clone()));
     let accepting = Rc::new(());
-    for (number, socket) in parts.sockets {
-        let guard = accepting.clone();
-        let accept = listener::run(worker.clone(), parts.admission.clone(), number, socket);
-        vital("accepting", async move {
-            accept.await;
-            drop(guard);
-        });
-    }
+    vital(
+        "sockets",
+        accept::heed(
+            worker.clone(),
+            parts.admission,
+            parts.orders,
+            Rc::downgrade(&accepting),
+        ),
+    );
     worker.drain.reached(Phase::Closing).await;
     finish(&worker, &accepting).await;
     worker.log.borrow_mut().flush();
 }
 
 /// A loop of the worker itself: should it panic, the process ends with a message instead of serving by half.
-fn vital(name: &'static str, task: impl Future<Output = ()> + 'static) {
+pub(super) fn vital(name: &'static str, task: impl Future<Output = ()> + 'static) {
     spawn_local(async move {
         if proxy::caught(task).await.is_err() {
             super::die(&format!("the {name} loop of a worker panicked"));

@@ -22,6 +22,7 @@ mod harness;
 mod header_changes;
 mod hostile;
 mod hygiene;
+mod listeners;
 mod log_format;
 mod messages;
 mod operator;

@@ -76,7 +76,7 @@ fn nearly_everything_is_live() {
         Effect::Live => live += 1,
         Effect::Restart => restart.push(path.to_owned()),
     });
-    assert_eq!(restart, ["listeners.bind", "admin.bind", "workers"]);
+    assert_eq!(restart, ["workers"]);
     assert!(restart.len() * 100 <= live * 8);
 }
 

@@ -30,11 +30,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::spawn_local;
 
 use super::reload::{Desk, InForce, Standing};
 use super::resolve::Standings;
+use super::sockets::AdminSocket;
 use crate::drain::{Drain, Phase};
 use crate::metrics::GatewayStats;
 use crate::proxy::body::Body;
@@ -82,18 +83,38 @@ impl Admin {
         Rc::new(Admin(parts))
     }
 
-    /// Serves until the process ends: a draining gateway is still alive and still scraped.
-    pub async fn serve(self: Rc<Self>, socket: std::net::TcpListener) {
-        let Ok(socket) = TcpListener::from_std(socket) else {
+    /// Serves on the last of `sockets` until the process ends: a draining gateway is still alive and still scraped.
+    pub(super) async fn serve(self: Rc<Self>, mut sockets: mpsc::Receiver<AdminSocket>) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut socket: Option<TcpListener> = None;
+        loop {
+            tokio::select! {
+                Some(next) = sockets.recv() => {
+                    if let Some(old) = socket.take() {
+                        self.empty_queue(old, &places);
+                    }
+                    socket = next.and_then(|next| TcpListener::from_std(next).ok());
+                }
+                (stream, place) = accept(socket.as_ref(), &places) => {
+                    spawn_local(self.clone().talk(stream, place));
+                }
+            }
+        }
+    }
+
+    /// Takes what came before `socket` closes, as far as there is place.
+    fn empty_queue(self: &Rc<Self>, socket: TcpListener, places: &Arc<Semaphore>) {
+        let Ok(socket) = socket.into_std() else {
             return;
         };
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        while let Ok(place) = places.clone().acquire_owned().await {
-            let Ok((stream, _)) = socket.accept().await else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            spawn_local(self.clone().talk(stream, place));
+        while let Ok(place) = places.clone().try_acquire_owned()
+            && let Ok((stream, _)) = socket.accept()
+        {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                spawn_local(self.clone().talk(stream, place));
+            }
         }
     }
 
@@ -128,7 +149,7 @@ impl Admin {
     fn admit(&self, head: &Head, local: SocketAddr) -> Result<&'static Row, Refused> {
         let found = pages::find(head.uri.path());
         let in_force = self.0.standing.load();
-        // It cannot be switched off while it runs.
+        // Who came before it was switched off may still be connected.
         if let Some(admin) = &in_force.config.admin {
             let ground = gate::Ground {
                 admin,
@@ -222,4 +243,20 @@ impl Admin {
             token: config.admin.as_ref().is_some_and(|a| a.token.is_some()),
         }
     }
+}
+
+/// The next connection, and its place among those that are served.
+async fn accept(
+    socket: Option<&TcpListener>,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    if let Some(socket) = socket {
+        while let Ok(place) = places.clone().acquire_owned().await {
+            if let Ok((stream, _)) = socket.accept().await {
+                return (stream, place);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    std::future::pending().await
 }
