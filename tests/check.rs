@@ -58,7 +58,8 @@ fn json(output: &Output) -> Value {
 #[test]
 fn a_file_without_a_problem_is_fine() {
     let folder = Folder::new("fine");
-    folder.write("gateway.yaml", GOOD);
+    let upstream = "upstreams: { app: { endpoints: [\"http://127.0.0.1:9000\"] } }\n";
+    folder.write("gateway.yaml", &format!("{GOOD}{upstream}"));
     let output = folder.check(&[]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stdout), "");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::ClientConnection;
 
+use super::h2::Answer;
 use super::wait::PATIENCE;
 use super::wire::{Fields, Framing, Head, Wire, is_timeout};
 
@@ -48,6 +49,31 @@ impl Response {
             status,
             body: Vec::new(),
             trailers: Vec::new(),
+        }
+    }
+
+    /// An answer on a stream of HTTP/2.
+    pub(crate) fn of_stream(answer: Answer) -> Response {
+        let (pseudo, fields): (Fields, Fields) = answer
+            .fields
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(':'));
+        let [(name, status)] = &pseudo[..] else {
+            panic!("pseudo-fields of an answer: {pseudo:?}")
+        };
+        assert_eq!(name, ":status");
+        let of_connections = ["connection", "keep-alive", "transfer-encoding", "upgrade"];
+        for (name, _) in &fields {
+            assert!(!of_connections.contains(&name.as_str()), "{fields:?}");
+        }
+        Response {
+            status: status.parse().expect("a status code"),
+            head: Head {
+                start: format!("HTTP/2 {status}"),
+                fields,
+            },
+            body: answer.body,
+            trailers: answer.trailers,
         }
     }
 
