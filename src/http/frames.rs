@@ -10,6 +10,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -27,6 +28,36 @@ const EARNED: i64 = 4;
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, sections 6.8 and 7).
 pub const CALM: u32 = 0xb;
+const PROTOCOL_ERROR: u32 = 1;
+
+/// Why a connection must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The first frame is not SETTINGS (RFC 9113, section 3.4), which the library does not mind.
+    NoSettings,
+    /// Too much work without getting on.
+    Flood,
+}
+
+impl Fault {
+    /// The error code that GOAWAY tells (RFC 9113, section 7).
+    #[must_use]
+    pub fn code(self) -> u32 {
+        match self {
+            Fault::NoSettings => PROTOCOL_ERROR,
+            Fault::Flood => CALM,
+        }
+    }
+
+    /// The same in words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Fault::NoSettings => "the first frame is not SETTINGS",
+            Fault::Flood => "too many frames that ask for nothing",
+        }
+    }
+}
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +157,11 @@ impl Conduct {
         }
     }
 
-    /// `bytes` came from the peer. False if it makes too much work without getting on; the clock is read only then.
-    pub fn receive(&mut self, bytes: &[u8], now: impl FnOnce() -> Nanos) -> bool {
+    /// `bytes` came from the peer. The clock is read only when it makes much work.
+    ///
+    /// # Errors
+    /// What the library would bear, and the gateway does not.
+    pub fn receive(&mut self, bytes: &[u8], now: impl FnOnce() -> Nanos) -> Result<(), Fault> {
         let Conduct {
             received,
             strain,
@@ -137,8 +171,10 @@ impl Conduct {
             last_stream,
             ..
         } = self;
+        let mut begins_well = true;
         received.pass(bytes, |frame| {
             *frames += 1;
+            begins_well &= *frames > 1 || (frame.kind == SETTINGS && frame.flags & ACK == 0);
             *strain += cost(frame);
             if matches!(frame.kind, HEADERS | CONTINUATION) {
                 *blocks += u64::from(frame.kind == HEADERS);
@@ -146,13 +182,16 @@ impl Conduct {
                 *last_stream = frame.stream.max(*last_stream);
             }
         });
+        if !begins_well {
+            return Err(Fault::NoSettings);
+        }
         if self.strain <= MOST {
-            return true;
+            return Ok(());
         }
         let now = now();
         let within = now.0.saturating_sub(self.since.0) < WINDOW;
         (self.since, self.strain) = (now, 0);
-        !within
+        if within { Err(Fault::Flood) } else { Ok(()) }
     }
 
     /// `bytes` went to the peer.
@@ -228,7 +267,12 @@ mod tests {
 
     fn begun() -> Conduct {
         let mut conduct = Conduct::new(Nanos(0));
-        assert!(conduct.receive(PREFACE, || Nanos(0)));
+        conduct.receive(PREFACE, || Nanos(0)).unwrap();
+        conduct
+            .receive(&frame(SETTINGS, 0, 0, b""), || Nanos(0))
+            .unwrap();
+        // That one was free, for the sake of round numbers.
+        conduct.strain = 0;
         conduct
     }
 
@@ -268,18 +312,18 @@ mod tests {
         for kind in [2, 6, 8, 10, 99] {
             let mut conduct = begun();
             for _ in 0..1000 {
-                assert!(conduct.receive(&frame(kind, 0, 0, &[0; 8]), || Nanos(1)));
+                conduct
+                    .receive(&frame(kind, 0, 0, &[0; 8]), || Nanos(1))
+                    .unwrap();
             }
-            assert!(
-                !conduct.receive(&frame(kind, 0, 0, &[0; 8]), || Nanos(WINDOW - 1)),
-                "kind {kind}"
-            );
+            let more = conduct.receive(&frame(kind, 0, 0, &[0; 8]), || Nanos(WINDOW - 1));
+            assert_eq!(more, Err(Fault::Flood), "kind {kind}");
         }
         let mut conduct = begun();
         for second in 0..10 {
             for _ in 0..900 {
                 let now = Nanos(second * (WINDOW + 1));
-                assert!(conduct.receive(&frame(6, 0, 0, &[0; 8]), || now));
+                conduct.receive(&frame(6, 0, 0, &[0; 8]), || now).unwrap();
             }
         }
     }
@@ -288,11 +332,15 @@ mod tests {
     fn requests_and_bodies_cost_nothing() {
         let mut conduct = begun();
         for _ in 0..100_000 {
-            assert!(conduct.receive(&frame(HEADERS, 5, 1, b"x"), || Nanos(1)));
-            assert!(conduct.receive(&frame(DATA, 0, 1, b"x"), || Nanos(1)));
+            conduct
+                .receive(&frame(HEADERS, 5, 1, b"x"), || Nanos(1))
+                .unwrap();
+            conduct
+                .receive(&frame(DATA, 0, 1, b"x"), || Nanos(1))
+                .unwrap();
         }
         let empty = frame(DATA, 0, 1, b"");
-        assert!((0..2000).any(|_| !conduct.receive(&empty, || Nanos(1))));
+        assert!((0..2000).any(|_| conduct.receive(&empty, || Nanos(1)).is_err()));
     }
 
     #[test]
@@ -301,7 +349,16 @@ mod tests {
         for _ in 0..100_000 {
             conduct.send(&frame(DATA, 0, 1, &[0; 100]));
             let windows = [frame(8, 0, 0, &[0; 4]), frame(8, 0, 1, &[0; 4])].concat();
-            assert!(conduct.receive(&windows, || Nanos(1)));
+            conduct.receive(&windows, || Nanos(1)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_first_frame_is_settings() {
+        for (kind, flags) in [(6, 0), (HEADERS, 5), (SETTINGS, ACK), (99, 0)] {
+            let mut conduct = Conduct::new(Nanos(0));
+            let bytes = [PREFACE, &frame(kind, flags, 0, b"")[..]].concat();
+            assert_eq!(conduct.receive(&bytes, || Nanos(0)), Err(Fault::NoSettings));
         }
     }
 
@@ -309,11 +366,12 @@ mod tests {
     fn resets_are_not_made_good_by_themselves() {
         let mut conduct = begun();
         let rapid = [frame(HEADERS, 5, 1, b"x"), frame(RST_STREAM, 0, 1, &[0; 4])].concat();
-        assert!((0..501).any(|_| !conduct.receive(&rapid, || Nanos(1))));
+        assert!((0..501).any(|_| conduct.receive(&rapid, || Nanos(1)).is_err()));
         let mut conduct = begun();
         let made = (0..501).any(|_| {
             conduct.send(&frame(RST_STREAM, 0, 1, &[0; 4]));
-            !conduct.receive(&frame(HEADERS, 5, 1, b"x"), || Nanos(1))
+            let request = frame(HEADERS, 5, 1, b"x");
+            conduct.receive(&request, || Nanos(1)).is_err()
         });
         assert!(made);
     }
@@ -325,33 +383,48 @@ mod tests {
             conduct.send(&frame(DATA, 0, 1, &[0; 10]));
         }
         let borne = (0..100_000)
-            .take_while(|_| conduct.receive(&frame(6, 0, 0, &[0; 8]), || Nanos(1)))
+            .take_while(|_| {
+                conduct
+                    .receive(&frame(6, 0, 0, &[0; 8]), || Nanos(1))
+                    .is_ok()
+            })
             .count();
         assert_eq!(borne as i64, SAVED + MOST);
     }
 
     #[test]
     fn a_header_block_is_open_until_its_end() {
-        let mut conduct = begun();
+        let mut conduct = Conduct::new(Nanos(0));
+        conduct.receive(PREFACE, || Nanos(0)).unwrap();
         assert_eq!((conduct.open_block(), conduct.has_begun()), (None, false));
-        conduct.receive(&frame(SETTINGS, 0, 0, b""), || Nanos(0));
+        conduct
+            .receive(&frame(SETTINGS, 0, 0, b""), || Nanos(0))
+            .unwrap();
         assert_eq!((conduct.open_block(), conduct.has_begun()), (None, true));
         let head = frame(HEADERS, END_HEADERS, 1, b"abc");
-        conduct.receive(&head[..10], || Nanos(0));
+        conduct.receive(&head[..10], || Nanos(0)).unwrap();
         assert_eq!(conduct.open_block(), Some(1));
-        conduct.receive(&head[10..], || Nanos(0));
+        conduct.receive(&head[10..], || Nanos(0)).unwrap();
         assert_eq!(conduct.open_block(), None);
-        conduct.receive(&frame(HEADERS, 0, 3, b"abc"), || Nanos(0));
-        conduct.receive(&frame(CONTINUATION, 0, 3, b"abc"), || Nanos(0));
+        conduct
+            .receive(&frame(HEADERS, 0, 3, b"abc"), || Nanos(0))
+            .unwrap();
+        conduct
+            .receive(&frame(CONTINUATION, 0, 3, b"abc"), || Nanos(0))
+            .unwrap();
         assert_eq!(conduct.open_block(), Some(2));
-        conduct.receive(&frame(CONTINUATION, END_HEADERS, 3, b""), || Nanos(0));
+        conduct
+            .receive(&frame(CONTINUATION, END_HEADERS, 3, b""), || Nanos(0))
+            .unwrap();
         assert_eq!(conduct.open_block(), None);
     }
 
     #[test]
     fn the_last_word_names_the_last_stream_and_never_cuts_a_frame() {
         let mut conduct = begun();
-        conduct.receive(&frame(HEADERS, 5, 7, b""), || Nanos(0));
+        conduct
+            .receive(&frame(HEADERS, 5, 7, b""), || Nanos(0))
+            .unwrap();
         let word = conduct.go_away(CALM, "why").unwrap();
         assert_eq!(word, frame(7, 0, 0, b"\0\0\0\x07\0\0\0\x0bwhy"));
         conduct.send(&frame(DATA, 0, 7, b"abc")[..11]);

@@ -43,8 +43,7 @@ const PONG_WITHIN: Duration = Duration::from_secs(10);
 /// How long a client may take to acknowledge that the connection ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Serves a connection to its end. `rewound` was read from `stream` already; where it is empty, a deadline for the first
-/// byte begins here, else the one that `deadline` has goes on.
+/// Serves a connection to its end. `rewound` was read from `stream` already.
 pub(super) async fn serve<S>(client: Rc<Client>, deadline: &Deadline, stream: S, rewound: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -57,10 +56,13 @@ where
         doing: Doing::Preface,
         is_leaving: false,
     };
-    if rewound.is_empty() {
-        let now = line.client.worker.read_clock();
-        deadline.set(now, line.timeouts().first_byte);
-    }
+    let timeouts = line.timeouts();
+    let within = if rewound.is_empty() {
+        timeouts.first_byte
+    } else {
+        timeouts.request_head
+    };
+    deadline.set(line.client.worker.read_clock(), within);
     let (socket, seen) = Socket::pair(stream, rewound);
     let end = line.talk(socket, &seen).await;
     deadline.clear();
@@ -242,24 +244,24 @@ impl Line<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let words = match &end {
-            End::Over(_) if seen.flooded => {
-                tracing::debug!(peer = %self.client.peer, reason = "flood", "HTTP/2 connection cut");
-                "too many frames that ask for nothing"
-            }
-            End::HeadTooSlow => {
+        let (code, words) = match (&end, seen.fault) {
+            (End::Over(_), Some(fault)) => (fault.code(), fault.words()),
+            (End::HeadTooSlow, _) => {
                 farewell::count(&self.client, Reason::RequestTimeout);
-                "the head did not come in time"
+                (CALM, "the head did not come in time")
             }
-            End::Over(Err(error)) => {
-                tracing::debug!(peer = %self.client.peer, %error, "HTTP/2 connection broken");
-                ""
+            (End::Over(Err(error)), None) => {
+                tracing::debug!(peer = %self.client.peer, %error, "an HTTP/2 connection broke");
+                (0, "")
             }
-            End::Over(Ok(())) => "",
-            End::Silent => return,
+            (End::Over(Ok(())), None) => (0, ""),
+            (End::Silent, _) => return,
         };
-        let word = Some(words).filter(|words| !words.is_empty());
-        let word = word.and_then(|words| seen.conduct.go_away(CALM, words));
+        let mut word = None;
+        if code > 0 {
+            tracing::debug!(peer = %self.client.peer, reason = words, "an HTTP/2 connection was cut");
+            word = seen.conduct.go_away(code, words);
+        }
         let mut stream = seen.into_stream();
         if let Some(word) = word {
             let _ = timeout(LAST_WORD, stream.write_all(&word)).await;

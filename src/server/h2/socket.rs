@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http::frames::Conduct;
+use crate::http::frames::{Conduct, Fault};
 use crate::http::guard::write_gathered;
 use crate::time;
 
@@ -19,8 +19,8 @@ pub(super) struct Seen<S> {
     rewound: Bytes,
     /// What the peer does with its connection.
     pub(super) conduct: Conduct,
-    /// The peer makes too much work without getting on.
-    pub(super) flooded: bool,
+    /// Why the connection was broken off from here.
+    pub(super) fault: Option<Fault>,
     /// The peer does not take what we have to write.
     pub(super) blocked: bool,
     /// Bytes written so far.
@@ -37,7 +37,7 @@ impl<S> Socket<S> {
             stream,
             rewound,
             conduct: Conduct::new(time::now()),
-            flooded: false,
+            fault: None,
             blocked: false,
             written: 0,
         }));
@@ -52,11 +52,10 @@ impl<S> Seen<S> {
     }
 
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.conduct.receive(bytes, time::now) {
-            return Ok(());
-        }
-        self.flooded = true;
-        Err(io::Error::other("too many frames that ask for nothing"))
+        self.conduct.receive(bytes, time::now).map_err(|fault| {
+            self.fault = Some(fault);
+            io::Error::other(fault.words())
+        })
     }
 
     fn note_written(&mut self, bufs: &[io::IoSlice<'_>], result: &Poll<io::Result<usize>>) {
