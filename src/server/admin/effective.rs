@@ -75,12 +75,11 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
     } = listener;
     let networks = trusted_proxies.networks.iter();
     let bind: Vec<String> = bind.iter().map(ToString::to_string).collect();
-    json!({
+    let mut said = json!({
         "name": name,
         "bind": bind,
         "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
         "proxy_protocol": proxy_protocol,
-        "tls": tls.as_ref().map_or_else(off, tls_json::whole),
         "timeouts": {
             "first_byte": or_off(t.first_byte),
             "request_head": or_off(t.request_head),
@@ -100,7 +99,11 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
             "uri_bytes": size(l.uri_bytes as u64),
             "requests_per_connection": count(l.requests_per_connection),
         },
-    })
+    });
+    if let Some(tls) = tls {
+        said["tls"] = tls_json::whole(tls);
+    }
+    said
 }
 
 fn logging(logging: &Logging) -> Value {
