@@ -47,8 +47,10 @@ fn page_of_everything(format: Format) -> String {
     let listener = ListenerStats::new(2);
     listener.connections.add(1, 1);
     listener.count_refusal(2, Refusal::PerIp);
+    listener.count_handshake(1, Handshake::Timeout);
     listener.untrusted_forwarded.add(0, 4);
     listener.write(&mut page, "web");
+    page.value(Metric::CertificateExpiry, &["web", "a.test"], 4e9);
     let gateway = GatewayStats::new(2);
     gateway.start(1, 1_700_000_000_500_000_000);
     gateway.reload(ReloadResult::Applied, 2, 1_700_000_001_500_000_000);

@@ -76,12 +76,11 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
     } = listener;
     let networks = trusted_proxies.networks.iter();
     let bind: Vec<String> = bind.iter().map(ToString::to_string).collect();
-    json!({
+    let mut said = json!({
         "name": name,
         "bind": bind,
         "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
         "proxy_protocol": proxy_protocol,
-        "tls": tls.as_ref().map_or_else(off, tls_json::whole),
         "protocols": spoken(*protocols),
         "timeouts": {
             "first_byte": or_off(t.first_byte),
@@ -103,7 +102,11 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
             "requests_per_connection": count(l.requests_per_connection),
             "h2_streams": l.h2_streams,
         },
-    })
+    });
+    if let Some(tls) = tls {
+        said["tls"] = tls_json::whole(tls);
+    }
+    said
 }
 
 fn spoken(protocols: Protocols) -> Vec<&'static str> {

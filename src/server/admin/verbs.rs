@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The parts of the program that may have a level of their own; each with all below it.
-const TARGETS: [&str; 14] = [
+const TARGETS: [&str; 15] = [
     "config",
     "drain",
     "error",
@@ -38,6 +38,7 @@ const TARGETS: [&str; 14] = [
     "telemetry",
     "time",
     "timer",
+    "tls",
     "upstream",
 ];
 
