@@ -68,6 +68,8 @@ impl Gateway {
     /// # Errors
     /// An address that cannot be bound, a log file that cannot be opened; the message names it and says what to do.
     pub fn start(config: Config) -> io::Result<Gateway> {
+        // Whoever asks rustls for a default from here on gets the one of this build.
+        drop(crate::tls::provider());
         let workers = config.workers.map_or_else(available_cores, usize::from);
         let ground = Ground {
             workers,

@@ -146,3 +146,42 @@ const KEYWORDS: [(&str, &str); 13] = [
     ("2.5.4.4", "SN"),
     ("2.5.4.42", "GN"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(text: &str) -> String {
+        let mut out = String::new();
+        push_value(&mut out, text);
+        out
+    }
+
+    #[test]
+    fn a_value_is_escaped_so_that_it_stays_one() {
+        for (text, value) in [
+            ("billing", "billing"),
+            ("Example, Inc.", "Example\\, Inc."),
+            (" a b ", "\\ a b\\ "),
+            (" ", "\\ "),
+            ("#1#", "\\#1#"),
+            ("a\r\nX: y", "a\\0D\\0AX: y"),
+            ("\u{fc}", "\\C3\\BC"),
+            ("a+b\"<>;\\", "a\\+b\\\"\\<\\>\\;\\\\"),
+        ] {
+            assert_eq!(escaped(text), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_never_two() {
+        assert_eq!(plain("a.test,root.test"), "a.test%2Croot.test");
+        assert_eq!(plain("spiffe://a/b c\r"), "spiffe://a/b%20c%0D");
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_nobody() {
+        assert_eq!(Identity::read(b""), None);
+        assert_eq!(Identity::read(&[0x30, 0x82, 0xff, 0xff]), None);
+    }
+}
