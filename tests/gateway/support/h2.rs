@@ -130,6 +130,8 @@ pub(crate) struct H2 {
     next: u32,
     answers: HashMap<u32, Answer>,
     block: Vec<u8>,
+    /// What the gateway gave and we spent, beyond the first windows.
+    windows: HashMap<u32, i64>,
     /// Gives windows for what it reads.
     pub(crate) takes: bool,
     /// What the gateway's SETTINGS said.
@@ -159,6 +161,7 @@ impl H2 {
             next: 1,
             answers: HashMap::new(),
             block: Vec::new(),
+            windows: HashMap::new(),
             takes: true,
             settings: Vec::new(),
             goaways: Vec::new(),
@@ -229,10 +232,41 @@ impl H2 {
         let stream = self.begin(fields, flags);
         let mut pieces = body.chunks(16 * 1024).peekable();
         while let Some(piece) = pieces.next() {
+            self.until("a window", |client| {
+                client.room(0).min(client.room(stream)) >= piece.len() as i64
+                    || client.is_over(stream)
+            });
+            if self.is_over(stream) {
+                break;
+            }
+            self.spend(stream, piece.len() as i64);
             let flags = u8::from(pieces.peek().is_none());
             self.send(frame(DATA, flags, stream, piece));
         }
         self.response(stream)
+    }
+
+    fn room(&self, stream: u32) -> i64 {
+        let first = match stream {
+            0 => 65_535,
+            _ => self
+                .settings
+                .iter()
+                .rev()
+                .find(|(key, _)| *key == 4)
+                .map_or(65_535, |(_, size)| i64::from(*size)),
+        };
+        first + self.windows.get(&stream).copied().unwrap_or_default()
+    }
+
+    fn spend(&mut self, stream: u32, bytes: i64) {
+        *self.windows.entry(0).or_default() -= bytes;
+        *self.windows.entry(stream).or_default() -= bytes;
+    }
+
+    fn is_over(&self, stream: u32) -> bool {
+        let answer = self.answers.get(&stream);
+        answer.is_some_and(|answer| answer.whole || answer.reset.is_some())
     }
 
     /// Reads the next frame; `None` at the end of the connection.
@@ -286,6 +320,7 @@ impl H2 {
                     let _ = self.try_send(windows.concat());
                 }
             }
+            WINDOW_UPDATE => *self.windows.entry(*stream).or_default() += i64::from(word(0)),
             RST_STREAM => self.answers.entry(*stream).or_default().reset = Some(word(0)),
             SETTINGS if flags & ACK == 0 => {
                 let pairs = payload.chunks(6).map(|pair| {
