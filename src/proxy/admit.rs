@@ -25,7 +25,8 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head,
     exchange.saw_target(&parts.uri);
     let head = checked?;
     exchange.saw_host(head.host.as_ref());
-    if exchange.client.worker.drain.phase() >= Phase::Closing {
+    let drain = &exchange.client.worker.drain;
+    if drain.phase() >= Phase::Closing && !drain.is_followed() {
         return Err(draining());
     }
     let target = find_route(exchange, parts, &head)?;

@@ -18,6 +18,7 @@ mod drain;
 mod events;
 mod forwarded;
 mod framing;
+mod handover;
 mod harness;
 mod header_changes;
 mod hostile;
