@@ -1,7 +1,7 @@
 //! "Please finish": the phases of a shutdown, seen by every worker through one word.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -26,6 +26,7 @@ pub enum Phase {
 pub struct Drain {
     phase: Arc<AtomicU8>,
     cut_at: Arc<AtomicU64>,
+    is_followed: Arc<AtomicBool>,
     changed: watch::Sender<Phase>,
 }
 
@@ -34,6 +35,7 @@ impl Default for Drain {
         Drain {
             phase: Arc::new(AtomicU8::new(0)),
             cut_at: Arc::new(AtomicU64::new(u64::MAX)),
+            is_followed: Arc::default(),
             changed: watch::Sender::new(Phase::Serving),
         }
     }
@@ -63,6 +65,17 @@ impl Drain {
     pub fn close(&self, cut_at: Nanos) {
         self.cut_at.store(cut_at.0, Ordering::Relaxed);
         self.enter(Phase::Closing);
+    }
+
+    /// Another process serves on the same sockets: whoever still asks this one is served all the same.
+    pub fn hand_over(&self) {
+        self.is_followed.store(true, Ordering::Relaxed);
+    }
+
+    /// Does another process serve on the same sockets?
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::Relaxed)
     }
 
     /// When what is left will be cut; far away before [`Phase::Closing`].

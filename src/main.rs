@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate::config::{self, Loaded, Problem};
+use tidegate::server::inherit::Inherited;
+use tidegate::server::upgrade::Relaunch;
 use tidegate::server::watch::Watch;
 use tidegate::server::{Gateway, Source};
 use tidegate::telemetry::control_log;
@@ -64,10 +66,10 @@ fn main() -> ExitCode {
         config: "gateway.yaml".into(),
     };
     match Arguments::parse().command.unwrap_or(run) {
-        Command::Run { config } => serve(&config, |_| Ok(())),
+        Command::Run { config } => serve(&config, relaunch(), |_| Ok(())),
         Command::Check { file, format } => check(&file, format),
         Command::Schema => print_line(&format!("{:#}", config::json_schema()), 0),
-        Command::Demo { config } => serve(&config, demo::start),
+        Command::Demo { config } => serve(&config, None, demo::start),
     }
 }
 
@@ -75,10 +77,24 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// How this process was started, for the one that takes over; `None` where the system does not say.
+fn relaunch() -> Option<Relaunch> {
+    Some(Relaunch {
+        program: std::env::current_exe().ok()?,
+        arguments: std::env::args_os().skip(1).collect(),
+    })
+}
+
 /// Runs the gateway on `path` until it has drained; `beside` starts what runs beside it.
-fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> ExitCode {
+fn serve(
+    path: &Path,
+    relaunch: Option<Relaunch>,
+    beside: impl FnOnce(&Loaded) -> std::io::Result<()>,
+) -> ExitCode {
     // What the watch has to say comes before the file could set a level.
     let level = control_log::init(tracing::Level::INFO);
+    // What the environment names is unset, which only one thread may do.
+    let inherited = Inherited::from_env(environment("LISTEN_FDNAMES").as_deref());
     // Watching begins before the file is read: an edit in between would be missed.
     let (announce, changes) = tokio::sync::mpsc::channel(1);
     let watch = Watch::start(vec![path.to_owned()], move || {
@@ -114,9 +130,9 @@ fn serve(path: &Path, beside: impl FnOnce(&Loaded) -> std::io::Result<()>) -> Ex
             env: environment,
             changes,
         };
-        let gateway = Gateway::start(loaded.config.clone())?;
+        let gateway = Gateway::start(loaded.config.clone(), inherited)?;
         beside(&loaded)?;
-        gateway.control(Some(source), level)
+        gateway.control(Some(source), relaunch, level)
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -35,7 +35,8 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head,
         return Err(Refusal::because(Reason::BadRequest, detail).unframed());
     }
     exchange.saw_host(head.host.as_ref());
-    if exchange.client.worker.drain.phase() >= Phase::Closing {
+    let drain = &exchange.client.worker.drain;
+    if drain.phase() >= Phase::Closing && !drain.is_followed() {
         return Err(draining());
     }
     if let Some(secured) = &exchange.client.secured

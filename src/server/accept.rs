@@ -19,11 +19,14 @@ pub(super) enum Order {
         address: u64,
         listener: usize,
         socket: TcpListener,
+        is_lent: bool,
     },
     /// From now on the address belongs to another listener.
     Assign { address: u64, listener: usize },
     /// Take what is queued, then close.
     Close { address: u64 },
+    /// Accept no more, on no address: another process does.
+    Leave,
 }
 
 /// One socket, as the loop that accepts on it sees it.
@@ -32,6 +35,8 @@ pub(super) struct Entrance {
     pub(super) listener: Cell<usize>,
     /// Told when it shall close.
     pub(super) close: Notify,
+    /// Does another process hold the socket as well, and accept what is queued?
+    pub(super) is_lent: Cell<bool>,
 }
 
 /// Heeds `orders` until nobody gives any; every loop holds `accepting` as long as it accepts.
@@ -51,6 +56,7 @@ pub(super) async fn heed(
                     address,
                     listener,
                     socket,
+                    is_lent,
                 } => {
                     let Some(guard) = accepting.upgrade() else {
                         return;
@@ -58,6 +64,7 @@ pub(super) async fn heed(
                     let entrance = Rc::new(Entrance {
                         listener: Cell::new(listener),
                         close: Notify::new(),
+                        is_lent: Cell::new(is_lent),
                     });
                     open.entry(address).or_default().push(entrance.clone());
                     let accept = listener::run(worker.clone(), admission.clone(), entrance, socket);
@@ -70,6 +77,12 @@ pub(super) async fn heed(
                     somebody_leaves = true;
                     for entrance in open.get(&address).into_iter().flatten() {
                         entrance.listener.set(listener);
+                    }
+                }
+                Order::Leave => {
+                    for entrance in open.drain().flat_map(|(_, entrances)| entrances) {
+                        entrance.is_lent.set(true);
+                        entrance.close.notify_one();
                     }
                 }
                 Order::Close { address } => {

@@ -67,6 +67,17 @@ pub(super) fn open_shared(
         .collect()
 }
 
+/// Opens another socket on the port of `first`, with a queue of its own.
+///
+/// # Errors
+/// The port cannot be shared, or only by another user.
+pub(super) fn open_sibling(first: &TcpListener) -> io::Result<TcpListener> {
+    if !socket2::SockRef::from(first).reuse_port()? {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    open(first.local_addr()?)
+}
+
 /// Opens a socket that shares its port with nobody.
 ///
 /// # Errors

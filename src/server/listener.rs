@@ -127,6 +127,10 @@ pub(super) async fn run(
             Err(error) => back_off(&worker, entrance.listener.get(), &error).await,
         }
     }
+    if entrance.is_lent.get() {
+        // The queue stays for the others who hold it, and a filter would be theirs too.
+        return;
+    }
     refuse_new(&socket);
     let last = async {
         while let Ok((stream, peer)) = socket.accept().await {

@@ -8,7 +8,9 @@ mod connection;
 mod farewell;
 mod h2;
 mod handshake;
+pub mod inherit;
 pub mod listener;
+mod opened;
 mod proxy_header;
 pub mod publish;
 pub mod reload;
@@ -16,6 +18,7 @@ pub mod resolve;
 mod sockets;
 mod stream;
 mod thread;
+pub mod upgrade;
 pub mod watch;
 
 use std::io;
@@ -37,16 +40,20 @@ use crate::telemetry::access_log::Writer;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
 use admin::Admin;
+use inherit::{Inherited, Line};
 use listener::Admission;
 use publish::Publisher;
 use reload::{Reloader, Standing};
 use resolve::Resolver;
 use sockets::{AdminSocket, Sockets};
+use upgrade::Relaunch;
 
 /// Descriptors kept for everything but client connections and their upstream side.
 const OWN_DESCRIPTORS: u64 = 256;
 /// How long the access log may take to write its last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long clients of a process that another one follows are told so before idle connections close.
+const NOTICE: Duration = Duration::from_secs(2);
 
 /// A gateway that is running: its threads serve until the drain has ended.
 pub struct Gateway {
@@ -57,19 +64,22 @@ pub struct Gateway {
     log: Writer,
     config: Config,
     sockets: Sockets,
+    line: Option<Line>,
     admin_sockets: mpsc::Receiver<AdminSocket>,
     ground: Ground,
     resolver: Resolver,
 }
 
 impl Gateway {
-    /// Resolves every name, for at most `dns.timeout`, binds every address and starts every worker.
+    /// Resolves every name, for at most `dns.timeout`, binds every address that is not `inherited` and starts every
+    /// worker.
     ///
     /// # Errors
     /// An address that cannot be bound, a log file that cannot be opened; the message names it and says what to do.
-    pub fn start(config: Config) -> io::Result<Gateway> {
+    pub fn start(config: Config, mut inherited: Inherited) -> io::Result<Gateway> {
         // Whoever asks rustls for a default from here on gets the one of this build.
         drop(crate::tls::provider());
+        let line = inherited.take_line();
         let workers = config.workers.map_or_else(available_cores, usize::from);
         let ground = Ground {
             workers,
@@ -80,7 +90,7 @@ impl Gateway {
         let addresses = resolver.begin(&config.dns, addresses::names(&config))?;
         let shared = Shared::new(compile(&config, &addresses, None, ground));
         let gateway = Arc::new(GatewayStats::new(workers));
-        let (mut sockets, ends) = Sockets::new(workers);
+        let (mut sockets, ends) = Sockets::new(workers, inherited);
         let plan = sockets.plan(&config).map_err(first_of)?;
         let path = config
             .logging
@@ -118,6 +128,7 @@ impl Gateway {
             log,
             config,
             sockets,
+            line,
             admin_sockets: ends.admin,
             ground,
             resolver,
@@ -126,27 +137,41 @@ impl Gateway {
 
     /// Runs the control thread on the calling thread, until SIGTERM or SIGINT has drained the gateway.
     ///
-    /// `source` is where the configuration came from; `None` where it cannot change.
+    /// `source` is where the configuration came from; `None` where it cannot change. On SIGUSR2 the process that
+    /// `relaunch` describes takes over; `None` where none can.
     ///
     /// # Errors
     /// The system gives no runtime or no signals.
-    pub fn control(self, source: Option<Source>, level: LevelHandle) -> io::Result<()> {
+    pub fn control(
+        self,
+        source: Option<Source>,
+        relaunch: Option<Relaunch>,
+        level: LevelHandle,
+    ) -> io::Result<()> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(4)
             .build_local(LocalOptions::default())?;
-        let result = runtime.block_on(self.run(source, level));
+        let result = runtime.block_on(self.run(source, relaunch, level));
         // A file that is read from a mount that hangs must not hold up the end.
         runtime.shutdown_background();
         result
     }
 
-    async fn run(self, source: Option<Source>, level: LevelHandle) -> io::Result<()> {
+    async fn run(
+        self,
+        source: Option<Source>,
+        relaunch: Option<Relaunch>,
+        level: LevelHandle,
+    ) -> io::Result<()> {
         let mut stop = [
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         ];
-        let hangup = signal(SignalKind::hangup())?;
+        let signals = reload::Signals {
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        };
         let standing = Standing::new(self.config);
         let publisher = Publisher::new(self.shared.clone());
         let (changed, names) = (self.resolver.addresses(), self.resolver.standings());
@@ -159,6 +184,7 @@ impl Gateway {
             source,
             level: level.clone(),
             sockets: self.sockets,
+            relaunch,
         });
         let admin = Admin::new(admin::Parts {
             standing: standing.clone(),
@@ -172,13 +198,19 @@ impl Gateway {
         });
         tokio::task::spawn_local(admin.serve(self.admin_sockets));
         tracing::info!(generation = 1, workers = self.workers.len(), "ready");
-        tokio::select! {
-            () = any(&mut stop) => {}
-            () = reloader.run(&self.log, hangup) => {}
-            () = addresses::keep_up(changed, standing.clone(), publisher.clone(), self.ground) => {}
-            () = publisher.free_retired() => {}
+        tell_ready(self.line);
+        let is_followed = tokio::select! {
+            () = any(&mut stop) => false,
+            () = reloader.run(&self.log, signals) => true,
+            () = addresses::keep_up(changed, standing.clone(), publisher.clone(), self.ground) => false,
+            () = publisher.free_retired() => false,
+        };
+        let mut drain = standing.load().config.drain.clone();
+        if is_followed {
+            self.drain.hand_over();
+            // Nobody has to find out that this one goes: only those who are connected hear of it.
+            drain.delay = NOTICE.min(drain.deadline / 2);
         }
-        let drain = standing.load().config.drain.clone();
         shut_down(&self.drain, &drain, &mut stop, self.workers).await;
         if !self.log.finish(LAST_LINES) {
             tracing::warn!("the access log did not take its last lines in time");
@@ -197,6 +229,21 @@ pub struct Source {
     pub env: fn(&str) -> Option<String>,
     /// The other end of the watch.
     pub changes: tokio::sync::mpsc::Receiver<()>,
+}
+
+/// Tells those who wait for this process that it serves: the gateway that started it, and systemd.
+fn tell_ready(line: Option<Line>) {
+    // Where the unit is of `Type=notify`, also which process is the main one by now.
+    let states = [
+        sd_notify::NotifyState::MainPid(std::process::id()),
+        sd_notify::NotifyState::Ready,
+    ];
+    if let Err(error) = sd_notify::notify(&states) {
+        tracing::warn!(%error, "systemd was not told that this process is ready");
+    }
+    if let Some(line) = line {
+        line.say_ready();
+    }
 }
 
 async fn any(signals: &mut [Signal; 2]) {

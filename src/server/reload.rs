@@ -19,6 +19,7 @@ use super::bind::Fault;
 use super::publish::Publisher;
 use super::resolve::Resolver;
 use super::sockets::Sockets;
+use super::upgrade::Relaunch;
 use super::{Source, addresses};
 use crate::config::{self, BindPlaces, Config, Loaded, LogPath, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
@@ -143,6 +144,16 @@ pub(super) struct Parts {
     pub(super) source: Option<Source>,
     pub(super) level: LevelHandle,
     pub(super) sockets: Sockets,
+    /// How another process takes over; `None` where none can.
+    pub(super) relaunch: Option<Relaunch>,
+}
+
+/// What the operator's signals ask for.
+pub(super) struct Signals {
+    /// A reload, and the access log anew.
+    pub(super) hangup: Signal,
+    /// Another binary.
+    pub(super) upgrade: Signal,
 }
 
 /// The configuration in force, and how it changes. Lives on the control thread.
@@ -155,6 +166,7 @@ pub struct Reloader {
     source: Option<Source>,
     level: LevelHandle,
     sockets: Sockets,
+    relaunch: Option<Relaunch>,
     orders: mpsc::Receiver<Order>,
     /// The files that the watch knows.
     watched: Vec<PathBuf>,
@@ -173,18 +185,25 @@ impl Reloader {
             source: parts.source,
             level: parts.level,
             sockets: parts.sockets,
+            relaunch: parts.relaunch,
             orders,
             watched: Vec::new(),
         };
         (reloader, Desk(desk))
     }
 
-    /// Takes up changes until it is dropped; `hangup` also opens `log` anew.
-    pub async fn run(mut self, log: &Writer, mut hangup: Signal) {
+    /// Takes up changes until another process has taken over.
+    pub(super) async fn run(mut self, log: &Writer, mut signals: Signals) {
         loop {
             let mut orders = Vec::new();
             tokio::select! {
-                _ = hangup.recv() => log.reopen(),
+                _ = signals.hangup.recv() => log.reopen(),
+                _ = signals.upgrade.recv() => {
+                    if self.is_followed().await {
+                        return self.sockets.leave().await;
+                    }
+                    continue;
+                }
                 Some(()) = next_change(&mut self.source) => {}
                 Some(order) = self.orders.recv() => {
                     orders.extend(self.admit(order));
@@ -203,6 +222,26 @@ impl Reloader {
                 let _ = order.answer.send(Answer::Done(report.clone()));
             }
         }
+    }
+
+    /// Starts another process with all sockets; true when it serves. What changes meanwhile waits.
+    async fn is_followed(&self) -> bool {
+        let Some(relaunch) = &self.relaunch else {
+            tracing::warn!("SIGUSR2: no other process can take over from this one");
+            return false;
+        };
+        tracing::info!(program = %relaunch.program.display(), "starting the process that takes over");
+        let started = match self.sockets.lend() {
+            Ok(sockets) => relaunch.start(sockets).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(pid) => tracing::info!(pid, "another process serves; this one ends"),
+            Err(ref error) => {
+                tracing::error!(%error, "no other process took over; this one serves on")
+            }
+        }
+        started.is_ok()
     }
 
     /// The order, unless it was meant for another generation.

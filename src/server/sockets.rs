@@ -4,20 +4,29 @@
 //! are handed to the workers, and those that it does not name any more are closed ([`Sockets::commit`]). An address that
 //! stays, be it with another listener, keeps its sockets: no connection to it is refused at any moment.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
 use tokio::sync::mpsc;
 
 use super::accept::Order;
 use super::bind::{self, Fault};
+use super::inherit::{Inherited, Passed};
+use super::opened::Opened;
 use crate::config::{self, Config};
 use crate::snapshot::Snapshot;
 
 /// Reloads that a worker may lag behind before they wait for it.
 const ORDERS: usize = 4;
 
-/// A new socket for the operator's port, or `None` where it is switched off.
-pub(super) type AdminSocket = Option<TcpListener>;
+/// What the operator's port accepts on from now on.
+pub(super) enum AdminSocket {
+    At(TcpListener),
+    Off,
+    /// Another process accepts on the same socket.
+    Elsewhere,
+}
 
 /// What is bound now. Lives on the control thread.
 pub(super) struct Sockets {
@@ -25,6 +34,7 @@ pub(super) struct Sockets {
     admin_port: mpsc::Sender<AdminSocket>,
     bound: Vec<Bound>,
     admin: Option<BoundAdmin>,
+    inherited: Inherited,
     /// The number of the next address.
     next: u64,
 }
@@ -53,12 +63,16 @@ struct Bound {
     asked: SocketAddr,
     /// As it is.
     local: SocketAddr,
+    /// Each of its sockets, to be passed on; dropped before a worker closes its own.
+    kept: Vec<TcpListener>,
+    is_lent: bool,
 }
 
 struct BoundAdmin {
     asked: SocketAddr,
     local: SocketAddr,
     has_token: bool,
+    kept: TcpListener,
 }
 
 struct Kept {
@@ -70,8 +84,7 @@ struct Kept {
 struct Fresh {
     listener: String,
     asked: SocketAddr,
-    local: SocketAddr,
-    sockets: Vec<TcpListener>,
+    opened: Opened,
 }
 
 enum AdminPlan {
@@ -81,8 +94,8 @@ enum AdminPlan {
 }
 
 impl Sockets {
-    /// Nothing is bound yet.
-    pub(super) fn new(workers: usize) -> (Sockets, Ends) {
+    /// Nothing is bound yet, but what is `inherited`.
+    pub(super) fn new(workers: usize, inherited: Inherited) -> (Sockets, Ends) {
         let (to_workers, at_workers) = (0..workers).map(|_| mpsc::channel(ORDERS)).unzip();
         let (to_admin, at_admin) = mpsc::channel(ORDERS);
         let sockets = Sockets {
@@ -90,6 +103,7 @@ impl Sockets {
             admin_port: to_admin,
             bound: Vec::new(),
             admin: None,
+            inherited,
             next: 0,
         };
         let ends = Ends {
@@ -103,18 +117,22 @@ impl Sockets {
     ///
     /// # Errors
     /// Every address that cannot be bound.
-    pub(super) fn plan(&self, config: &Config) -> Result<Plan, Vec<Fault>> {
+    pub(super) fn plan(&mut self, config: &Config) -> Result<Plan, Vec<Fault>> {
         let mut faults = Vec::new();
         let (kept, missing) = self.keep(config);
         let mut fresh: Vec<Fresh> = Vec::new();
         for (listener, asked) in missing {
-            let others = fresh.iter().map(|fresh| fresh.local);
+            let others = fresh.iter().map(|fresh| fresh.opened.local);
             let is_ours = self
                 .addresses()
                 .chain(others)
                 .any(|a| bind::overlap(a, asked));
-            match open(listener, asked, self.workers.len(), is_ours) {
-                Ok(opened) => fresh.push(opened),
+            match self.open(listener, asked, is_ours) {
+                Ok(opened) => fresh.push(Fresh {
+                    listener: listener.to_owned(),
+                    asked,
+                    opened,
+                }),
                 Err(fault) => faults.push(fault),
             }
         }
@@ -148,7 +166,32 @@ impl Sockets {
         for (worker, orders) in self.workers.iter().zip(orders) {
             let _ = worker.try_send(orders);
         }
-        let _ = self.admin_port.try_send(admin.flatten());
+        let _ = self.admin_port.try_send(admin.unwrap_or(AdminSocket::Off));
+        self.inherited.close_rest();
+    }
+
+    /// Every socket once more, for the process that takes over.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub(super) fn lend(&self) -> io::Result<Vec<(Passed<'_>, OwnedFd)>> {
+        let of_listeners = self.bound.iter().flat_map(|bound| {
+            let sockets = bound.kept.iter();
+            sockets.map(|socket| (Passed::Listener(&bound.listener, bound.is_lent), socket))
+        });
+        let of_admin = self.admin.iter().map(|admin| (Passed::Admin, &admin.kept));
+        of_listeners
+            .chain(of_admin)
+            .map(|(what, socket)| Ok((what, socket.try_clone()?.into())))
+            .collect()
+    }
+
+    /// Accepts no more: another process does, on the same sockets.
+    pub(super) async fn leave(self) {
+        for worker in &self.workers {
+            let _ = worker.send(vec![Order::Leave]).await;
+        }
+        let _ = self.admin_port.send(AdminSocket::Elsewhere).await;
     }
 
     /// All that is bound.
@@ -183,7 +226,17 @@ impl Sockets {
         (kept, missing)
     }
 
-    fn plan_admin(&self, wanted: Option<&config::Admin>) -> Result<AdminPlan, Fault> {
+    fn open(&mut self, listener: &str, asked: SocketAddr, is_ours: bool) -> Result<Opened, Fault> {
+        let workers = self.workers.len();
+        let opened = match self.inherited.claim(listener, asked) {
+            Some(share) => Opened::deal(share, workers),
+            None => Opened::bind(asked, workers, is_ours),
+        };
+        let what = || format!("{asked} of listener {listener}");
+        opened.map_err(|error| Fault::new(&error, &what(), asked, is_ours))
+    }
+
+    fn plan_admin(&mut self, wanted: Option<&config::Admin>) -> Result<AdminPlan, Fault> {
         let Some(wanted) = wanted else {
             return Ok(AdminPlan::Closes);
         };
@@ -193,11 +246,16 @@ impl Sockets {
         {
             return Ok(AdminPlan::Stays);
         }
-        let opened = bind::open_alone(asked).and_then(|socket| {
+        let socket = match self.inherited.claim_admin(asked) {
+            Some(socket) => Ok(socket),
+            None => bind::open_alone(asked),
+        };
+        let opened = socket.and_then(|socket| {
             let bound = BoundAdmin {
                 asked,
                 local: socket.local_addr()?,
                 has_token: wanted.token.is_some(),
+                kept: socket.try_clone()?,
             };
             Ok(AdminPlan::Opens(socket, bound))
         });
@@ -241,19 +299,28 @@ impl Sockets {
         for fresh in plan.fresh {
             let (address, listener) = (self.next, number_of(&fresh.listener, snapshot));
             self.next += 1;
-            tracing::info!(listener = fresh.listener, address = %fresh.local, "listening");
-            for (orders, socket) in orders.iter_mut().zip(fresh.sockets) {
-                orders.push(Order::Accept {
+            let Opened {
+                local,
+                by_worker,
+                kept,
+                is_lent,
+            } = fresh.opened;
+            tracing::info!(listener = fresh.listener, address = %local, "listening");
+            for (orders, sockets) in orders.iter_mut().zip(by_worker) {
+                orders.extend(sockets.into_iter().map(|socket| Order::Accept {
                     address,
                     listener,
                     socket,
-                });
+                    is_lent,
+                }));
             }
             self.bound.push(Bound {
                 number: address,
                 listener: fresh.listener,
                 asked: fresh.asked,
-                local: fresh.local,
+                local,
+                kept,
+                is_lent,
             });
         }
         (orders, self.change_admin(plan.admin))
@@ -270,12 +337,12 @@ impl Sockets {
                     );
                 }
                 self.admin = Some(bound);
-                Some(Some(socket))
+                Some(AdminSocket::At(socket))
             }
             AdminPlan::Closes => {
                 let before = self.admin.take()?;
                 tracing::info!(address = %before.local, "admin listens no more");
-                Some(None)
+                Some(AdminSocket::Off)
             }
         }
     }
@@ -289,26 +356,6 @@ fn is_same(bound: &Bound, listener: &str, asked: SocketAddr) -> bool {
 /// Passes from one listener to another.
 fn is_moved(bound: &Bound, _: &str, asked: SocketAddr) -> bool {
     bound.local == asked
-}
-
-fn open(listener: &str, asked: SocketAddr, workers: usize, is_ours: bool) -> Result<Fresh, Fault> {
-    let opened = bind::open_shared(asked, workers, is_ours).and_then(|sockets| {
-        let local = sockets.first().map_or(Ok(asked), TcpListener::local_addr)?;
-        Ok(Fresh {
-            listener: listener.to_owned(),
-            asked,
-            local,
-            sockets,
-        })
-    });
-    opened.map_err(|error| {
-        Fault::new(
-            &error,
-            &format!("{asked} of listener {listener}"),
-            asked,
-            is_ours,
-        )
-    })
 }
 
 /// The listener's place in `snapshot`, which names it.

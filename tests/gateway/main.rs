@@ -19,6 +19,7 @@ mod events;
 mod forwarded;
 mod framing;
 mod h2;
+mod handover;
 mod harness;
 mod header_changes;
 mod hostile;

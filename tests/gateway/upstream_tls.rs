@@ -144,14 +144,14 @@ fn a_private_authority_is_believed_and_connections_are_kept() {
 
 #[test]
 fn whoever_is_not_believed_gets_no_request() {
-    let directory = unique_directory();
-    authority_in(&directory);
     let stranger = Authority::new("stranger");
     for (pair, keys) in [
         (stranger.issue(&["localhost"]), "tls: { ca: ca.pem }"),
         // The system knows neither of them.
         (stranger.issue(&["localhost"]), "timeouts: { connect: 5s }"),
     ] {
+        let directory = unique_directory();
+        authority_in(&directory);
         let secure = Secure::start(&pair, None);
         let url = format!("https://localhost:{}", secure.address.port());
         let gateway = gateway(directory.clone(), &url, keys);

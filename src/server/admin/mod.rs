@@ -90,10 +90,13 @@ impl Admin {
         loop {
             tokio::select! {
                 Some(next) = sockets.recv() => {
-                    if let Some(old) = socket.take() {
+                    let old = socket.take();
+                    if let Some(old) = old.filter(|_| !matches!(next, AdminSocket::Elsewhere)) {
                         self.empty_queue(old, &places);
                     }
-                    socket = next.and_then(|next| TcpListener::from_std(next).ok());
+                    if let AdminSocket::At(next) = next {
+                        socket = TcpListener::from_std(next).ok();
+                    }
                 }
                 (stream, place) = accept(socket.as_ref(), &places) => {
                     spawn_local(self.clone().talk(stream, place));

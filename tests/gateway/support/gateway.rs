@@ -218,6 +218,22 @@ impl Gateway {
         status
     }
 
+    /// Asks that another process takes over.
+    pub(crate) fn sigusr2(&self) {
+        self.signal(Signal::USR2);
+    }
+
+    /// Waits until another process has taken over and this one has ended; what they say comes together.
+    pub(crate) fn await_follower(&mut self) -> (Follower, ExitStatus) {
+        let said = self.await_stderr("another process serves");
+        let follower = Follower::of(&said);
+        // Its pipes stay open: the other one has them too.
+        let status = until_some(3 * PATIENCE, "the process that is followed ends", || {
+            self.child.try_wait().unwrap()
+        });
+        (follower, status)
+    }
+
     /// True while the process runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -298,6 +314,33 @@ impl Gateway {
             || self.stdout.lock().unwrap().len() >= count,
         );
         self.access_log()
+    }
+}
+
+/// A process that took over from a [`Gateway`]. It is killed when this value goes.
+pub(crate) struct Follower(Pid);
+
+impl Follower {
+    /// The process that a line of the control log is about.
+    pub(crate) fn of(line: &str) -> Follower {
+        let (_, pid) = line.split_once("pid=").unwrap();
+        Follower(Pid::from_raw(pid.trim().parse().unwrap()).unwrap())
+    }
+
+    /// The file that it runs.
+    pub(crate) fn program(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/exe", self.0.as_raw_nonzero())).unwrap()
+    }
+
+    /// Asks that another process takes over.
+    pub(crate) fn sigusr2(&self) {
+        kill_process(self.0, Signal::USR2).expect("it is alive");
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
     }
 }
 

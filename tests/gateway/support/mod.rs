@@ -21,7 +21,7 @@ pub(crate) use census::Census;
 pub(crate) use client::{Client, Response};
 pub(crate) use dns::{Dns, Say, addresses};
 pub(crate) use echo::{Echo, Report};
-pub(crate) use gateway::{Gateway, TIDEGATE, unique_directory};
+pub(crate) use gateway::{Follower, Gateway, TIDEGATE, unique_directory};
 pub(crate) use h2::H2;
 pub(crate) use metrics::Samples;
 pub(crate) use namespace::{mounted, without_events};
