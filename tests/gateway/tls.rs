@@ -293,3 +293,28 @@ fn a_sticky_cookie_is_secure_and_a_redirect_stays_on_https() {
         Some(&*format!("https://a.test:{port}/new"))
     );
 }
+
+#[test]
+fn a_proxy_header_may_come_in_one_piece_with_the_hello() {
+    let house = House::build(&[("a", &["a.test"])], "", |setup| {
+        setup.listener("proxy_protocol: true, trusted_proxies: private")
+    });
+    let mut session = house.visitor().session("a.test");
+    let mut first = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n".to_vec();
+    session.write_tls(&mut first).unwrap();
+    let mut socket = std::net::TcpStream::connect(house.gateway.address()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(&first).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut socket).unwrap();
+    }
+    let mut sealed = rustls::Stream::new(&mut session, &mut socket);
+    sealed
+        .write_all(b"GET /p HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
+    let line = house.gateway.await_access("path", "/p");
+    assert_eq!(
+        (line["client"].as_str(), line["status"].as_u64()),
+        (Some("192.0.2.7"), Some(200))
+    );
+}
