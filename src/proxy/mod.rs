@@ -384,7 +384,8 @@ fn refuse(mut exchange: Box<Exchange>, refusal: &Refusal) -> Response<Body> {
 fn finish_own(mut exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
     exchange.answers(response.status());
     if exchange.is_stream() {
-        leave_body_out(&exchange, &mut response);
+        // On HTTP/1 hyper sees to that.
+        reply::leave_body_out(&mut response, exchange.is_head());
     }
     exchange.bytes_out = response.body().len() as u64;
     let mut response = response.map(Body::Own);
@@ -395,21 +396,6 @@ fn finish_own(mut exchange: Box<Exchange>, mut response: Response<Bytes>) -> Res
     }
     exchange.end();
     response
-}
-
-/// On HTTP/1 hyper sends no body where none belongs (RFC 9110, section 6.4.1); on HTTP/2 that is left to us.
-fn leave_body_out(exchange: &Exchange, response: &mut Response<Bytes>) {
-    let is_head = exchange.is_head();
-    if !is_head && reply::may_have_body(response.status()) {
-        return;
-    }
-    let length = std::mem::take(response.body_mut()).len();
-    if is_head && length > 0 {
-        let length = HeaderValue::from(length);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, length);
-    }
 }
 
 /// Is this the last answer on its connection? Of a connection with streams that is not told by answers.
