@@ -23,7 +23,8 @@
 //!
 //! 1. [`server::listener`] accepts on one worker's own socket; the connection stays with that worker.
 //! 2. `server/handshake` leads its TLS handshake, if the listener has one ([`tls`] decides who gets which certificate);
-//!    `server/connection` gives it to hyper, through [`http::guard`], and parks it while it is idle.
+//!    `server/connection` gives it to hyper, through [`http::guard`], and parks it while it is idle; what turns out to
+//!    be HTTP/2 goes to `server/h2`, which makes a client of each stream and watches the frames by [`http::frames`].
 //! 3. [`proxy::handle`] pins the snapshot and opens an [`proxy::exchange::Exchange`]: whatever happens, one count, one line.
 //! 4. [`proxy::head`] refuses what no upstream may see: framing, Host, target, expectations, upgrades.
 //! 5. [`http::target`] brings the path into its one spelling; [`route::Table::find`] chooses the route.

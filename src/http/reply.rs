@@ -151,3 +151,17 @@ pub fn may_have_body(status: StatusCode) -> bool {
         && status != StatusCode::NO_CONTENT
         && status != StatusCode::NOT_MODIFIED
 }
+
+/// Takes the body out where none belongs; the answer to HEAD still tells its length.
+pub fn leave_body_out(response: &mut Response<Bytes>, is_head: bool) {
+    if !is_head && may_have_body(response.status()) {
+        return;
+    }
+    let length = std::mem::take(response.body_mut()).len();
+    if is_head && length > 0 {
+        let length = HeaderValue::from(length);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length);
+    }
+}

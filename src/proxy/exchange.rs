@@ -122,6 +122,12 @@ impl Exchange {
         self.version == Version::HTTP_2
     }
 
+    /// Does the client ask for a head only?
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// The listener that it came through.
     #[must_use]
     pub fn listener(&self) -> &Listener {

@@ -388,8 +388,12 @@ fn refuse(mut exchange: Box<Exchange>, refusal: &Refusal) -> Response<Body> {
     finish_own(exchange, response)
 }
 
-fn finish_own(mut exchange: Box<Exchange>, response: Response<Bytes>) -> Response<Body> {
+fn finish_own(mut exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
     exchange.answers(response.status());
+    if exchange.is_stream() {
+        // On HTTP/1 hyper sees to that.
+        reply::leave_body_out(&mut response, exchange.is_head());
+    }
     exchange.bytes_out = response.body().len() as u64;
     let mut response = response.map(Body::Own);
     if must_close(&exchange) || (exchange.abandons_body() && !exchange.is_stream()) {

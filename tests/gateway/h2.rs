@@ -7,4 +7,5 @@ mod ends;
 mod floods;
 mod frames;
 mod heads;
+mod lengths;
 mod prefaces;

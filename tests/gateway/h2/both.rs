@@ -204,6 +204,7 @@ fn the_gateways_own_answers() {
             .before(
                 "match: { path: /own }, respond: { status: 418, headers: { x-a: b }, body: tea }",
             )
+            .before("match: { path: /empty }, respond: { status: 204 }")
             .before("match: { path_prefix: /old }, redirect: { path_prefix: /new, status: 308 }")
             .before("match: { path: /get, methods: GET }, upstream: app")
     };
@@ -236,6 +237,8 @@ fn the_gateways_own_answers() {
             (own.field("content-length"), own.body.len()),
             (Some("3"), 0)
         );
+        let empty = speaker.get(gateway, "/empty");
+        assert_eq!((empty.status, empty.body.len()), (204, 0));
         for reason in [
             "route_not_found",
             "method_not_allowed",
@@ -248,6 +251,20 @@ fn the_gateways_own_answers() {
             gateway.await_metric("tidegate_gateway_responses_total", &labels, 1.0);
         }
     });
+}
+
+#[test]
+fn a_refused_head_has_no_body() {
+    let echo = Echo::start("app");
+    over_both(
+        || Setup::to(echo.address()).route("match: { path: /a }"),
+        |speaker, gateway| {
+            let none = speaker.ask(gateway, ("HEAD", "/none"), &[], "");
+            let told = (none.status, none.reason(), none.body.len());
+            assert_eq!(told, (404, "route_not_found", 0));
+            assert!(none.field("content-length").is_some());
+        },
+    );
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! Conversations in raw frames: what RFC 9113 forbids ends the stream or the connection, and never reaches an upstream.
 
 use crate::support::h2::{
-    ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM,
-    FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, GOAWAY, HEADERS, NO_ERROR, PADDED, PING, PRIORITISED,
-    PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, RST_STREAM, SETTINGS, STREAM_CLOSED, WHOLE,
-    WINDOW_UPDATE, block, frame, head, settings,
+    ACK, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR, GOAWAY, HEADERS, NO_ERROR, PADDED, PING, PRIORITISED, PRIORITY,
+    PROTOCOL_ERROR, PUSH_PROMISE, RST_STREAM, SETTINGS, STREAM_CLOSED, WHOLE, WINDOW_UPDATE, block,
+    frame, head, settings,
 };
 use crate::support::{Echo, H2, Setup};
 
 /// What comes of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// The connection ends with GOAWAY and this code, or the more general PROTOCOL_ERROR, by which h2 calls some faults.
     Ends(u32),
     /// It ends, or only the stream does; RFC 9113 leaves the choice.
@@ -28,7 +28,7 @@ fn get(stream: u32) -> Vec<u8> {
     frame(HEADERS, WHOLE, stream, block(&head("GET", "/x", &[])))
 }
 
-fn post(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn post(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
     frame(
         HEADERS,
         END_HEADERS,
@@ -37,7 +37,7 @@ fn post(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
     )
 }
 
-fn check(rows: Vec<(&str, Vec<u8>, Outcome)>) {
+pub(super) fn check(rows: Vec<(&str, Vec<u8>, Outcome)>) {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address()).start();
     for (what, bytes, expected) in rows {
@@ -430,91 +430,4 @@ fn sizes_priorities_windows_and_the_unknown() {
         })
         .collect(),
     );
-}
-
-#[test]
-fn bodies_and_their_lengths() {
-    let data = |flags, bytes: &[u8]| frame(DATA, flags, 1, bytes);
-    let length = |n: &'static str| post(1, &[("content-length", n)]);
-    let padded = |pad: u8| frame(DATA, END_STREAM | PADDED, 1, [pad, b'x', 0, 0]);
-    check(vec![
-        (
-            "as long as it says",
-            [length("2"), data(END_STREAM, b"hi")].concat(),
-            Answers(200),
-        ),
-        (
-            "longer than it says",
-            [length("1"), data(END_STREAM, b"hi")].concat(),
-            Resets(PROTOCOL_ERROR),
-        ),
-        (
-            "shorter than it says",
-            [length("3"), data(END_STREAM, b"hi")].concat(),
-            Resets(PROTOCOL_ERROR),
-        ),
-        (
-            "none where it says three",
-            frame(
-                HEADERS,
-                WHOLE,
-                1,
-                block(&head("POST", "/x", &[("content-length", "3")])),
-            ),
-            Resets(PROTOCOL_ERROR),
-        ),
-        (
-            "a length that is no number",
-            [length("2x"), data(END_STREAM, b"hi")].concat(),
-            Resets(PROTOCOL_ERROR),
-        ),
-        (
-            "of no length",
-            [post(1, &[]), data(END_STREAM, b"")].concat(),
-            Answers(200),
-        ),
-        (
-            "with empty frames",
-            [
-                post(1, &[]),
-                data(0, b""),
-                data(0, b"hi"),
-                data(0, b""),
-                data(END_STREAM, b""),
-            ]
-            .concat(),
-            Answers(200),
-        ),
-        ("padded", [post(1, &[]), padded(2)].concat(), Answers(200)),
-        (
-            "padded beyond its end",
-            [post(1, &[]), padded(200)].concat(),
-            Ends(PROTOCOL_ERROR),
-        ),
-        (
-            "given up",
-            [post(1, &[]), frame(RST_STREAM, 0, 1, CANCEL.to_be_bytes())].concat(),
-            Lives,
-        ),
-        (
-            "with trailers",
-            [
-                post(1, &[]),
-                data(0, b"hi"),
-                frame(HEADERS, WHOLE, 1, block(&[("x-t", "1")])),
-            ]
-            .concat(),
-            Answers(200),
-        ),
-        (
-            "with a pseudo-field behind it",
-            [
-                post(1, &[]),
-                data(0, b"hi"),
-                frame(HEADERS, WHOLE, 1, block(&[(":path", "/y")])),
-            ]
-            .concat(),
-            Answers(200),
-        ),
-    ]);
 }

@@ -3,6 +3,8 @@
 use crate::support::h2::{H2 as Raw, PROTOCOL_ERROR, WHOLE, head};
 use crate::support::{Echo, H2, Report, Setup};
 
+/// Status and reason; `None` where HTTP/2 itself forbids it.
+type Refusal = Option<(u16, &'static str)>;
 type Fields = Vec<(&'static str, &'static str)>;
 
 fn pseudo(method: &'static str, authority: Option<&'static str>, path: &'static str) -> Fields {
@@ -16,7 +18,7 @@ fn with(more: &[(&'static str, &'static str)]) -> Fields {
 }
 
 /// Every row is refused: with a reason where the frame was whole, by a reset where HTTP/2 itself forbids it.
-fn expect_refused(rows: Vec<(&str, Fields, Option<(u16, &str)>)>) {
+fn expect_refused(rows: Vec<(&str, Fields, Refusal)>) {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address()).start();
     for (what, fields, expected) in rows {
@@ -39,7 +41,7 @@ fn expect_refused(rows: Vec<(&str, Fields, Option<(u16, &str)>)>) {
     H2::connect(gateway.address()).get("/after").expect_ok();
 }
 
-const BAD: Option<(u16, &str)> = Some((400, "bad_request"));
+const BAD: Refusal = Some((400, "bad_request"));
 
 #[test]
 fn pseudo_fields_are_checked() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use loona_hpack::Decoder;
@@ -182,11 +182,6 @@ impl H2 {
     /// Connects, and exchanges prefaces.
     pub(crate) fn connect(address: SocketAddr) -> H2 {
         H2::with(address, &[])
-    }
-
-    /// A second handle on the socket.
-    pub(crate) fn socket(&self) -> TcpStream {
-        self.stream.try_clone().unwrap()
     }
 
     /// Sends `bytes`.
@@ -384,10 +379,7 @@ impl H2 {
 
     /// Reads frames until the stream has ended, one way or the other.
     pub(crate) fn answer(&mut self, stream: u32) -> Answer {
-        self.until("the end of a stream", |client| {
-            let answer = client.so_far(stream);
-            answer.whole || answer.reset.is_some()
-        });
+        self.until("the end of a stream", |client| client.is_over(stream));
         self.so_far(stream)
     }
 
@@ -435,11 +427,6 @@ impl H2 {
         let silent = self.read().is_err_and(|error| is_timeout(&error));
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         silent
-    }
-
-    /// Says that nothing more will come from here.
-    pub(crate) fn half_close(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
     }
 }
 
