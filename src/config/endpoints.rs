@@ -181,7 +181,6 @@ mod tests {
         let label = format!("http://{}.test", "a".repeat(64));
         for (written, part) in [
             ("127.0.0.1:9000", "has no scheme"),
-            ("https://127.0.0.1", "not available in this version"),
             ("h2c://app", "not available in this version"),
             ("ftp://127.0.0.1", "is not the scheme"),
             ("http://127.0.0.1/x", "has a path or a query"),
