@@ -199,7 +199,11 @@ fn a_certificate_is_shown_to_who_asks_for_one() {
 fn clear_text_behind_https_is_a_failed_handshake() {
     let directory = unique_directory();
     authority_in(&directory);
-    let plain = crate::support::Upstream::saying_once("HTTP/1.1 400 Bad Request\r\n\r\n");
+    let plain = crate::support::Upstream::start(|peer| {
+        // Before anything is read: what comes is no request.
+        let _ = peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+        peer.closed();
+    });
     let url = format!("https://127.0.0.1:{}", plain.address().port());
     gateway(directory, &url, "tls: { ca: ca.pem }")
         .get("/")
