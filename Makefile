@@ -26,6 +26,7 @@ deny:
 test: ## Every test; installs what they need
 	.ci/need curl curl
 	.ci/need h2load nghttp2-client
+	.ci/need openssl openssl
 	.ci/need promtool prometheus
 	.ci/need-python kosoku==0.1.0 websockets==17.4
 	if cargo nextest --version >/dev/null 2>&1; then \
