@@ -1,15 +1,13 @@
 //! After a failed try: whether there is another, with which request, and what becomes of an answer that nobody sees.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
-use http_body::Body;
 use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
+use super::drain_rest::read_out;
 use super::exchange::Exchange;
 use super::forward::{Plan, is_repeatable};
 use super::retry::{Try, Verdict, decide};
@@ -22,7 +20,7 @@ use crate::upstream::connect::Connection;
 use crate::upstream::retry::Cause;
 
 /// Most bytes of an answer that are read for the sake of its connection.
-const READ_OUT: usize = 64 * 1024;
+const READ_OUT: u64 = 64 * 1024;
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// A try that failed.
@@ -143,13 +141,12 @@ fn weigh(
         due: plan.due,
         random: worker.random(),
     };
-    // Counted first, for it is one of the requests that the budget is a share of.
-    let requests = upstream.state.stats.requests() + 1;
     decide(plan.retry, &tried, || {
-        upstream
-            .budget
-            .as_ref()
-            .is_none_or(|policy| upstream.state.budget.take(policy, tried.now, requests))
+        upstream.budget.as_ref().is_none_or(|policy| {
+            // This one is among the requests that the budget is a share of.
+            let requests = upstream.state.stats.requests() + 1;
+            upstream.state.budget.take(policy, tried.now, requests)
+        })
     })
 }
 
@@ -186,7 +183,7 @@ fn throw_away(exchange: &mut Exchange, keeps_connection: bool) {
         && let Some(place) = exchange.place()
     {
         let (worker, pin) = (exchange.client.worker.clone(), exchange.pin.clone());
-        let reading = read_out(worker, pin, place, connection, answer.into_body());
+        let reading = keep_connection(worker, pin, place, connection, answer.into_body());
         spawn_local(async move {
             let _ = tokio::time::timeout(READ_WITHIN, reading).await;
         });
@@ -194,17 +191,15 @@ fn throw_away(exchange: &mut Exchange, keeps_connection: bool) {
 }
 
 /// Reads `body` to its end and gives its connection back.
-async fn read_out(
+async fn keep_connection(
     worker: Rc<Worker>,
     pin: Pinned,
     (upstream, endpoint): (usize, usize),
     connection: Connection,
-    mut body: Incoming,
-) -> Option<()> {
-    let mut left = READ_OUT;
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let n = frame.ok()?.data_ref().map_or(0, |data| data.len());
-        left = left.checked_sub(n)?;
+    body: Incoming,
+) {
+    if !read_out(body, READ_OUT).await {
+        return;
     }
     let upstream = &pin.upstreams[upstream];
     worker.pool.borrow_mut().put(
@@ -214,5 +209,4 @@ async fn read_out(
         worker.read_clock(),
         worker.index,
     );
-    Some(())
 }

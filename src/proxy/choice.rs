@@ -28,7 +28,7 @@ pub(super) fn ask_request(
         route: exchange.route().map_or("", |route| route.name.as_str()),
         connection: client.id,
     };
-    let hash = balancer.hash(&facts, &mut client.worker.scratch());
+    let hash = balancer.hash(&facts, &mut client.worker.key.borrow_mut());
     exchange.asked = Some(hash);
     hash
 }

@@ -22,7 +22,7 @@ pub(super) fn drain_rest(client: &Rc<Client>, rest: Incoming) {
     client.wire.turn(DRAINING, 0);
     let client = client.clone();
     spawn_local(async move {
-        let whole = tokio::time::timeout(WITHIN, read_out(rest))
+        let whole = tokio::time::timeout(WITHIN, read_out(rest, KEPT_UP_TO))
             .await
             .unwrap_or(false);
         // What came in meanwhile was body, not the head of a next request.
@@ -32,10 +32,11 @@ pub(super) fn drain_rest(client: &Rc<Client>, rest: Incoming) {
     });
 }
 
-async fn read_out(mut rest: Incoming) -> bool {
-    let mut left = KEPT_UP_TO;
+/// Reads a body to its end and throws it away; false where it broke, or is longer than `most` bytes.
+pub(super) async fn read_out(mut body: Incoming, most: u64) -> bool {
+    let mut left = most;
     loop {
-        match poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {
+        match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             None => return true,
             Some(Err(_)) => return false,
             Some(Ok(frame)) => {

@@ -3,9 +3,11 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{Request, StatusCode, header};
 use hyper::client::conn::TrySendError;
+use tokio::time::timeout;
 
 use super::again::{Failure, go_on};
 use super::answer::accept;
@@ -21,6 +23,8 @@ use crate::upstream::Timeouts;
 use crate::upstream::balance::Ask;
 use crate::upstream::retry::{Cause, Policy};
 
+/// How long hyper may take to part with the socket of a 101; it has nothing left to do.
+const SOCKET_WITHIN: Duration = Duration::from_secs(1);
 /// Most bytes of a request's body that are kept for another try.
 const MOST_KEPT: u64 = 64 * 1024;
 
@@ -54,8 +58,8 @@ pub async fn forward(
     request: &mut Option<Request<RequestBody>>,
     plan: &Plan<'_>,
 ) -> Result<(), Refusal> {
+    // Whatever the route tries again: the connection that is taken may be dying.
     if let Some(upload) = &exchange.upload
-        && plan.retry.repeats_what_was_sent()
         && is_repeatable(exchange)
     {
         upload.keep_for_replay(MOST_KEPT);
@@ -95,6 +99,8 @@ async fn try_once(
         if !reused {
             // Boxed: dialling is rare, and its size would be every request's.
             reused = Box::pin(open(exchange, plan, due, &mut turn_due)).await?;
+            // Another family of the name may have been faster.
+            *avoid = exchange.place().map(|(_, endpoint)| endpoint);
             // What comes next is timed from now.
             exchange.client.worker.read_clock();
         }
@@ -115,8 +121,8 @@ async fn try_once(
 async fn finish(exchange: &mut Exchange) -> Result<(), Refusal> {
     let switches = accept(exchange)? == StatusCode::SWITCHING_PROTOCOLS;
     if let (true, Some(opening)) = (switches, &mut exchange.opening) {
-        let taken = Box::pin(opening.take_socket()).await;
-        return taken.ok_or_else(|| {
+        let taken = Box::pin(timeout(SOCKET_WITHIN, opening.take_socket())).await;
+        return taken.ok().flatten().ok_or_else(|| {
             let detail = "closed the connection with its 101";
             blame(exchange, Reason::UpstreamReset, detail)
         });

@@ -2,18 +2,15 @@
 //! not its slowness.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Uri};
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
+use super::drain_rest::read_out;
 use super::exchange::Exchange;
 use super::worker::Worker;
 use crate::http::upload::RequestBody;
@@ -129,7 +126,9 @@ impl Copy {
         endpoint
             .stats
             .count_request(worker.index, response.status());
-        read_out(response.into_body()).await?;
+        if !read_out(response.into_body(), u64::MAX).await {
+            return None;
+        }
         let now = worker.read_clock();
         worker
             .pool
@@ -195,11 +194,4 @@ impl Drop for GiveUp {
             copy.give_up();
         }
     }
-}
-
-async fn read_out(mut body: Incoming) -> Option<()> {
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        frame.ok()?;
-    }
-    Some(())
 }

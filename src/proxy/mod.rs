@@ -11,7 +11,6 @@ pub mod exchange;
 pub mod forward;
 pub mod head;
 mod head_h2;
-
 mod lease;
 mod mirror;
 mod note;

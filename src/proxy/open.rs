@@ -11,6 +11,7 @@ use crate::error::Reason;
 use crate::http::reply::Refusal;
 use crate::time::Nanos;
 use crate::upstream::connect::{Connection, DialError, dial};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::permits::Permit;
 use crate::upstream::pool::{QueueFull, Turn, await_turn};
 use crate::upstream::race::{Winner, race};
@@ -33,11 +34,16 @@ pub(super) async fn open(
     due: Option<Nanos>,
     turn_due: &mut Option<Nanos>,
 ) -> Result<bool, Box<Failure>> {
-    let permit = match await_next(exchange, plan, due, turn_due).await? {
-        Next::Dial(permit) => permit,
-        Next::Use(connection) => {
-            exchange.connection = Some(connection);
-            return Ok(true);
+    let lock = exchange.held_endpoint().map_or(0, Endpoint::lock);
+    let permit = loop {
+        match await_next(exchange, plan, due, turn_due).await? {
+            Next::Dial(permit) => break permit,
+            Next::Use(connection) if connection.lock == lock => {
+                exchange.connection = Some(connection);
+                return Ok(true);
+            }
+            // Made under TLS settings that are gone.
+            Next::Use(_) => {}
         }
     };
     let began = exchange.clock_for_log();
@@ -132,7 +138,14 @@ fn settle_race(
     second: usize,
     won: Result<(Connection, Winner), DialError>,
 ) -> Result<Connection, DialError> {
-    let (connection, winner) = won?;
+    let (connection, winner) = won.inspect_err(|_| {
+        // The first is told of by the caller.
+        let upstream = exchange.held().map(|(upstream, _)| upstream);
+        if let Some(other) = upstream.and_then(|upstream| upstream.endpoints.get(second)) {
+            let now = exchange.client.worker.read_clock();
+            other.state.connect_failed(now);
+        }
+    })?;
     if winner == Winner::Second {
         let now = exchange.client.worker.read_clock();
         if let Some((_, first)) = exchange.held() {

@@ -39,6 +39,8 @@ pub struct Worker {
     pub complaints: Complaints,
     /// Client connections that it serves.
     pub connections: Cell<usize>,
+    /// Where the key of a request is put together; never kept over an await.
+    pub key: RefCell<Vec<u8>>,
     numbered: Cell<u64>,
     scratch: RefCell<Vec<u8>>,
     now: Cell<Nanos>,
@@ -67,6 +69,7 @@ impl Worker {
             gateway,
             complaints,
             connections: Cell::new(0),
+            key: RefCell::default(),
             numbered: Cell::new(0),
             scratch: RefCell::default(),
             now: Cell::new(time::now()),

@@ -170,7 +170,7 @@ impl Line<'_> {
 
     /// Looks at what passed below hyper, and moves the one deadline by it.
     fn look<S>(&mut self, seen: &Seen<S>) -> Next {
-        let phase = self.client.worker.drain.phase();
+        let phase = self.client.phase();
         if phase == Phase::Cut {
             return Next::End(End::Silent);
         }

@@ -27,6 +27,24 @@ fn expect_all_served(setup: &Setup) {
     gateway.await_metric("tidegate_upstream_connections", &[("state", "busy")], 0.0);
 }
 
+/// What the contract calls replayable: an idempotent method, a body that is small.
+#[test]
+fn a_small_body_of_an_idempotent_request_is_sent_once_more() {
+    let upstream = Upstream::start(|peer| serve_some(peer, 1, false));
+    let gateway = Setup::to(upstream.address()).start();
+    let mut client = gateway.client();
+    let body = "x".repeat(2000);
+    for _ in 0..scale(200, 5_000) {
+        client.send(format!(
+            "PUT /p HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2000\r\n\r\n{body}"
+        ));
+        client.response().expect_ok();
+    }
+    let requests = upstream.requests();
+    assert!(requests.iter().all(|request| request.method == "PUT"));
+    assert_eq!(requests.len(), scale(200, 5_000), "each was answered once");
+}
+
 /// Answers this many requests, then closes: with a word or without.
 fn serve_some(peer: &mut Peer, most: usize, tells: bool) {
     for left in (0..most).rev() {

@@ -107,9 +107,9 @@ impl Flow {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let before = (self.written, self.stage);
+        let before = (self.written, self.rest.len(), self.stage);
         while let Poll::Ready(true) = self.step(cx, from, to, scratch) {}
-        before != (self.written, self.stage)
+        before != (self.written, self.rest.len(), self.stage)
     }
 
     /// One step; `Ready(false)` when nothing more will ever move.
@@ -186,5 +186,24 @@ impl Flow {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    #[tokio::test]
+    async fn bytes_that_nobody_takes_yet_have_moved() {
+        let (mut client, mut from) = duplex(64);
+        let (mut to, _upstream) = duplex(4);
+        to.write_all(b"full").await.unwrap();
+        client.write_all(b"more").await.unwrap();
+        let mut flow = Flow::beginning_with(Bytes::new());
+        let (mut cx, mut scratch) = (Context::from_waker(std::task::Waker::noop()), [0; 16]);
+        assert!(flow.poll(&mut cx, &mut from, &mut to, &mut scratch));
+        assert_eq!((&flow.rest[..], flow.written), (&b"more"[..], 0));
+        assert!(!flow.poll(&mut cx, &mut from, &mut to, &mut scratch));
     }
 }
