@@ -116,7 +116,9 @@ fn gateway(echo: &Echo) -> Gateway {
     Setup::to(echo.address())
         .top("logging: { access: off }")
         .before("match: { path: /own }, respond: { status: 200, body: own }")
-        .listener("timeouts: { request_head: 1s, write: 1s }")
+        .listener(
+            "timeouts: { request_head: 1s, write: 1s }, limits: { requests_per_connection: off }",
+        )
         .start()
 }
 

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::client::{Client, Response};
+use super::last_words;
 use super::metrics::Samples;
 use super::wait::{PATIENCE, until, until_some};
 
@@ -74,6 +75,7 @@ impl Gateway {
     /// Starts a gateway on the file or directory `path` and does not wait. `command` is the program, or another one
     /// that becomes it; `directory` goes when the gateway goes.
     pub(crate) fn spawn_by(mut command: Command, directory: PathBuf, path: &Path) -> Gateway {
+        last_words::listen();
         let mut child = command
             .args(["run", "--config"])
             .arg(path)
@@ -361,8 +363,7 @@ impl Drop for Gateway {
             .iter()
             .any(|line| line.contains("panicked at"));
         if thread::panicking() {
-            print_lines("control log", &self.stderr);
-            print_lines("access log", &self.stdout);
+            last_words::print(&self.stderr_lines(), &self.stdout.lock().unwrap());
         } else {
             assert!(
                 !panicked,
@@ -407,11 +408,4 @@ fn address(line: &str, after: &str) -> Option<SocketAddr> {
         .trim_matches('"')
         .parse()
         .ok()
-}
-
-fn print_lines(title: &str, lines: &Lines) {
-    eprintln!("--- {title} of the gateway");
-    for line in lines.lock().unwrap().iter().rev().take(60).rev() {
-        eprintln!("{line}");
-    }
 }

@@ -8,6 +8,7 @@ mod dns;
 mod echo;
 mod gateway;
 pub(crate) mod h2;
+mod last_words;
 mod metrics;
 mod namespace;
 mod setup;
