@@ -109,7 +109,15 @@ impl<'a> Gatherer<'a> {
             .filter(|(pattern, _)| !pattern.is_empty())
             .collect();
         for (pattern, span) in patterns {
-            let beside = self.paths.get(span.file).and_then(|path| path.parent());
+            let file = self.paths.get(span.file);
+            if file.is_some_and(|file| is_remote(file)) && !Path::new(&pattern).is_absolute() {
+                self.broken = true;
+                let message = format!("{} is not beside this configuration", quote(&pattern));
+                let help = "a remote configuration is one text; it may include files of this machine by `/…`";
+                self.report.error(span, Fault::new(message, help));
+                continue;
+            }
+            let beside = file.and_then(|path| path.parent());
             let pattern = beside.unwrap_or(Path::new("")).join(pattern);
             match self.find(&pattern, span) {
                 Ok(files) => files.iter().for_each(|file| self.read_included(file, span)),
@@ -301,6 +309,13 @@ impl<'a> Gatherer<'a> {
             }
         }
     }
+}
+
+/// Is this no file but the address that a configuration was fetched from?
+fn is_remote(path: &Path) -> bool {
+    ["http:", "https:"]
+        .iter()
+        .any(|scheme| path.starts_with(scheme))
 }
 
 fn first_place(file: usize) -> Span {

@@ -47,6 +47,14 @@ pub fn read(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
     finish(gatherer)
 }
 
+/// As [`read`], for a text that was fetched from `url`: only files of this machine that it names are watched.
+#[must_use]
+pub fn read_text(url: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Reading {
+    let mut gatherer = Gatherer::new(env);
+    gatherer.read_text(url, text);
+    finish(gatherer)
+}
+
 /// Reads a text that stands for the file `file_name`; what it includes is looked for beside that.
 ///
 /// # Errors
