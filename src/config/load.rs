@@ -61,6 +61,19 @@ pub fn read_again(
     finish(gatherer, in_force)
 }
 
+/// As [`read_again`], for a text that was fetched from `url`: only files of this machine that it names are watched.
+#[must_use]
+pub fn read_text(
+    url: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    in_force: &[Arc<Certificate>],
+) -> Reading {
+    let mut gatherer = Gatherer::new(env);
+    gatherer.read_text(url, text);
+    finish(gatherer, in_force)
+}
+
 /// Reads a text that stands for the file `file_name`; what it includes is looked for beside that.
 ///
 /// # Errors

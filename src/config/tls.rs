@@ -42,9 +42,15 @@ pub(super) struct Named<'a> {
 }
 
 impl Named<'_> {
-    fn locate(&self, name: &str, span: Span) -> PathBuf {
-        let beside = self.paths.get(span.file).and_then(|path| path.parent());
-        beside.unwrap_or(Path::new("")).join(name)
+    fn locate(&self, name: &str, span: Span) -> Result<PathBuf, Fault> {
+        let file = self.paths.get(span.file);
+        if !Path::new(name).is_absolute() && file.is_some_and(|file| disk::is_remote(file)) {
+            let message = format!("{} is not beside this configuration", quote(name));
+            let help = "certificates and keys are not fetched: name a file of this machine by `/…`";
+            return Err(Fault::new(message, help));
+        }
+        let beside = file.and_then(|path| path.parent());
+        Ok(beside.unwrap_or(Path::new("")).join(name))
     }
 
     /// The path and the bytes of the file that a key names; reported where it cannot be read.
@@ -56,7 +62,13 @@ impl Named<'_> {
     ) -> Option<(PathBuf, Vec<u8>)> {
         let name = fields.written(key)?;
         let span = fields.span(key);
-        let path = self.locate(name, span);
+        let path = match self.locate(name, span) {
+            Ok(path) => path,
+            Err(fault) => {
+                report.error(span, fault);
+                return None;
+            }
+        };
         if !self.read.contains(&path) {
             self.read.push(path.clone());
         }

@@ -5,6 +5,7 @@
 
 mod changes;
 mod restart;
+mod tell;
 
 use std::cell::RefCell;
 use std::io;
@@ -15,13 +16,14 @@ use std::sync::Arc;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use super::addresses;
 use super::bind::Fault;
 use super::publish::Publisher;
 use super::resolve::Resolver;
 use super::sockets::Sockets;
+use super::source::{Cause, Source};
 use super::upgrade::Relaunch;
-use super::{Source, addresses};
-use crate::config::{self, BindPlaces, Config, Loaded, LogPath, Problem};
+use crate::config::{BindPlaces, Config, Loaded, LogPath, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
 use crate::snapshot::compile::{Ground, compile};
 use crate::telemetry::access_log::Writer;
@@ -29,12 +31,10 @@ use crate::telemetry::control_log::LevelHandle;
 use crate::time;
 use crate::tls::Certificate;
 pub use changes::Changes;
+use tell::tell;
 
 /// Orders that may wait; who comes later waits before he can order.
 const ORDERS: usize = 16;
-
-/// Problems of one file that are logged; the answer to `POST /reload` has them all, and so has `check`.
-const TOLD: usize = 50;
 
 /// A configuration and its number.
 pub struct InForce {
@@ -196,6 +196,7 @@ impl Reloader {
     pub(super) async fn run(mut self, log: &Writer, mut signals: Signals) {
         loop {
             let mut orders = Vec::new();
+            let mut cause = Cause::Asked;
             tokio::select! {
                 _ = signals.hangup.recv() => log.reopen(),
                 _ = signals.upgrade.recv() => {
@@ -204,7 +205,7 @@ impl Reloader {
                     }
                     continue;
                 }
-                Some(()) = next_change(&mut self.source) => {}
+                reason = next_reason(&mut self.source) => cause = reason,
                 Some(order) = self.orders.recv() => {
                     orders.extend(self.admit(order));
                     if orders.is_empty() {
@@ -216,7 +217,13 @@ impl Reloader {
             while let Ok(order) = self.orders.try_recv() {
                 orders.extend(self.admit(order));
             }
-            let report = Rc::new(self.reload(log).await);
+            if !orders.is_empty() {
+                cause = Cause::Asked;
+            }
+            let Some(report) = self.reload(cause, log).await else {
+                continue;
+            };
+            let report = Rc::new(report);
             for order in orders {
                 // Who does not wait any more has left.
                 let _ = order.answer.send(Answer::Done(report.clone()));
@@ -255,9 +262,11 @@ impl Reloader {
         None
     }
 
-    /// Loads the files again and takes them up, if all of them are right and they say something new.
-    async fn reload(&mut self, log: &Writer) -> Report {
-        let (outcome, warnings) = match self.read().await {
+    /// Loads the files again and takes them up, if all of them are right and they say something new. `None` where nobody
+    /// asked and nothing is new.
+    async fn reload(&mut self, cause: Cause, log: &Writer) -> Option<Report> {
+        let (outcome, warnings) = match self.read(cause).await {
+            None if cause == Cause::Time => return None,
             None => (Outcome::Unchanged, Vec::new()),
             Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new()),
             Some(Ok(loaded)) => (
@@ -274,29 +283,35 @@ impl Reloader {
             warnings,
         };
         tell(&report);
-        report
+        if !matches!(report.outcome, Outcome::Rejected(_))
+            && let Some(source) = &mut self.source
+        {
+            source.keep().await;
+        }
+        Some(report)
     }
 
     /// `None` where there is nothing to read.
-    async fn read(&mut self) -> Option<Result<Loaded, Vec<Problem>>> {
+    async fn read(&mut self, cause: Cause) -> Option<Result<Loaded, Vec<Problem>>> {
         let source = self.source.as_mut()?;
         let mut more_readings = 2;
+        let text = match source.text(cause).await? {
+            Ok(text) => Arc::new(text),
+            Err(problem) => return Some(Err(vec![problem])),
+        };
         loop {
             // Only what changed before this moment is about to be read; later changes announce themselves anew.
             while source.changes.try_recv().is_ok() {}
-            let (path, env) = (source.path.clone(), source.env);
+            let (text, env) = (text.clone(), source.env);
             let in_force = certificates(&self.standing.load().config);
             let begin = time::now();
-            let reading =
-                tokio::task::spawn_blocking(move || config::read_again(&path, &env, &in_force))
-                    .await;
+            let reading = tokio::task::spawn_blocking(move || text.read(&env, &in_force)).await;
             tracing::debug!(took = ?time::now().since(begin), "configuration read");
             let reading = match reading {
                 Ok(reading) => reading,
                 Err(error) => {
-                    let file = source.path.display().to_string();
                     let message = format!("reading it failed: {error}");
-                    return Some(Err(vec![Problem::of_file(&file, message, None)]));
+                    return Some(Err(vec![Problem::of_file(&source.name(), message, None)]));
                 }
             };
             let watched = reading.sources == self.watched;
@@ -318,11 +333,7 @@ impl Reloader {
             self.standing.store(old.generation, config);
             return Outcome::Unchanged;
         }
-        let file = self
-            .source
-            .as_ref()
-            .map(|source| source.path.display().to_string())
-            .unwrap_or_default();
+        let file = self.source.as_ref().map(Source::name).unwrap_or_default();
         let refused = restart::refused(&old.config, &config, &file);
         if !refused.is_empty() {
             return Outcome::Rejected(refused);
@@ -371,48 +382,9 @@ fn certificates(config: &Config) -> Vec<Arc<Certificate>> {
         .collect()
 }
 
-fn tell(report: &Report) {
-    let generation = report.generation;
-    match &report.outcome {
-        Outcome::Applied(changes) => {
-            tracing::info!(generation, %changes, "reload applied");
-            for warning in report.warnings.iter().take(TOLD) {
-                tracing::warn!(help = warning.help, "{}", line_of(warning));
-            }
-        }
-        Outcome::Unchanged => tracing::info!(generation, "reload unchanged"),
-        Outcome::Rejected(problems) => {
-            tracing::error!(
-                generation,
-                problems = problems.len(),
-                "reload rejected; the old configuration stays in force"
-            );
-            for problem in problems.iter().take(TOLD) {
-                tracing::error!(help = problem.help, "{}", line_of(problem));
-            }
-        }
-    }
-}
-
-/// A problem for the log, where each has one line; `check` shows them at length.
-fn line_of(problem: &Problem) -> String {
-    let Problem {
-        file,
-        line,
-        column,
-        message,
-        ..
-    } = problem;
-    if *line == 0 {
-        format!("{file}: {message}")
-    } else {
-        format!("{file}:{line}:{column}: {message}")
-    }
-}
-
-async fn next_change(source: &mut Option<Source>) -> Option<()> {
+async fn next_reason(source: &mut Option<Source>) -> Cause {
     match source {
-        Some(source) => source.changes.recv().await,
+        Some(source) => source.next().await,
         None => std::future::pending().await,
     }
 }

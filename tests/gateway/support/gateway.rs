@@ -74,11 +74,26 @@ impl Gateway {
 
     /// Starts a gateway on the file or directory `path` and does not wait. `command` is the program, or another one
     /// that becomes it; `directory` goes when the gateway goes.
-    pub(crate) fn spawn_by(mut command: Command, directory: PathBuf, path: &Path) -> Gateway {
+    pub(crate) fn spawn_by(command: Command, directory: PathBuf, path: &Path) -> Gateway {
+        Gateway::spawn_with(command, directory, path, &[])
+    }
+
+    /// Starts a gateway on an address, with further arguments, and does not wait.
+    pub(crate) fn spawn_remote(url: &str, directory: PathBuf, arguments: &[&str]) -> Gateway {
+        Gateway::spawn_with(Command::new(TIDEGATE), directory, Path::new(url), arguments)
+    }
+
+    fn spawn_with(
+        mut command: Command,
+        directory: PathBuf,
+        path: &Path,
+        arguments: &[&str],
+    ) -> Gateway {
         last_words::listen();
         let mut child = command
             .args(["run", "--config"])
             .arg(path)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
