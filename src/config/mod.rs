@@ -66,7 +66,7 @@ pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
 pub use retries::{Backoff, Retry, RetryOn};
-pub use tls::{CertificateFiles, Tls};
+pub use tls::{CertificateFiles, PairInForce, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
 

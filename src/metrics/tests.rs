@@ -53,8 +53,8 @@ fn page_of_everything(format: Format) -> String {
     page.value(Metric::CertificateExpiry, &["web", "a.test"], 4e9);
     let gateway = GatewayStats::new(2);
     gateway.start(1, 1_700_000_000_500_000_000);
-    gateway.reload(ReloadResult::Applied, 2, 1_700_000_001_500_000_000);
-    gateway.reload(ReloadResult::Rejected, 2, 1_700_000_002_500_000_000);
+    gateway.reload(ReloadResult::Applied, true, 2, 1_700_000_001_500_000_000);
+    gateway.reload(ReloadResult::Rejected, true, 2, 1_700_000_002_500_000_000);
     gateway.write(&mut page, "0.1.0");
     process::write(&mut page);
     page.finish()

@@ -23,13 +23,12 @@ use super::resolve::Resolver;
 use super::sockets::Sockets;
 use super::source::{Cause, Source};
 use super::upgrade::Relaunch;
-use crate::config::{BindPlaces, Config, Loaded, LogPath, Problem};
+use crate::config::{BindPlaces, Config, Loaded, LogPath, PairInForce, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
 use crate::snapshot::compile::{Ground, compile};
 use crate::telemetry::access_log::Writer;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
-use crate::tls::Certificate;
 pub use changes::Changes;
 use tell::tell;
 
@@ -79,6 +78,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// What is doubtful in a file that was taken up.
     pub warnings: Vec<Problem>,
+    /// What was not taken up with it: certificates or keys that are broken, whose pairs in force stay.
+    pub outdated: Vec<Problem>,
 }
 
 /// What came of a reload.
@@ -93,6 +94,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What it is once it is known which certificates stay because their files are broken: where nothing else is new, a
+    /// refusal of these.
+    fn with(self, outdated: Vec<Problem>) -> (Outcome, Vec<Problem>) {
+        match self {
+            Outcome::Applied(_) => (self, outdated),
+            Outcome::Unchanged if outdated.is_empty() => (self, outdated),
+            Outcome::Unchanged => (Outcome::Rejected(outdated), Vec::new()),
+            Outcome::Rejected(mut problems) => {
+                problems.extend(outdated);
+                (Outcome::Rejected(problems), Vec::new())
+            }
+        }
+    }
+
     /// The same as a word for metrics and answers.
     #[must_use]
     pub fn result(&self) -> ReloadResult {
@@ -265,22 +280,25 @@ impl Reloader {
     /// Loads the files again and takes them up, if all of them are right and they say something new. `None` where nobody
     /// asked and nothing is new.
     async fn reload(&mut self, cause: Cause, log: &Writer) -> Option<Report> {
-        let (outcome, warnings) = match self.read(cause).await {
+        let (outcome, warnings, outdated) = match self.read(cause).await {
             None if cause == Cause::Time => return None,
-            None => (Outcome::Unchanged, Vec::new()),
-            Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new()),
-            Some(Ok(loaded)) => (
-                self.take_up(loaded.config, &loaded.binds, log).await,
-                loaded.warnings,
-            ),
+            None => (Outcome::Unchanged, Vec::new(), Vec::new()),
+            Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new(), Vec::new()),
+            Some(Ok(loaded)) => {
+                let outcome = self.take_up(loaded.config, &loaded.binds, log).await;
+                (outcome, loaded.warnings, loaded.outdated)
+            }
         };
+        let (outcome, outdated) = outcome.with(outdated);
         let generation = self.standing.load().generation;
+        let is_whole = outdated.is_empty();
         self.gateway
-            .reload(outcome.result(), generation, time::wall_nanos());
+            .reload(outcome.result(), is_whole, generation, time::wall_nanos());
         let report = Report {
             generation,
             outcome,
             warnings,
+            outdated,
         };
         tell(&report);
         if !matches!(report.outcome, Outcome::Rejected(_))
@@ -303,7 +321,7 @@ impl Reloader {
             // Only what changed before this moment is about to be read; later changes announce themselves anew.
             while source.changes.try_recv().is_ok() {}
             let (text, env) = (text.clone(), source.env);
-            let in_force = certificates(&self.standing.load().config);
+            let in_force = pairs(&self.standing.load().config);
             let begin = time::now();
             let reading = tokio::task::spawn_blocking(move || text.read(&env, &in_force)).await;
             tracing::debug!(took = ?time::now().since(begin), "configuration read");
@@ -376,10 +394,13 @@ impl Reloader {
     }
 }
 
-fn certificates(config: &Config) -> Vec<Arc<Certificate>> {
+fn pairs(config: &Config) -> Vec<PairInForce> {
     let tls = config.listeners.iter().filter_map(|l| l.tls.as_ref());
-    tls.flat_map(|tls| tls.policy.certificates().iter().cloned())
-        .collect()
+    tls.flat_map(|tls| {
+        let files = tls.certificates.iter().cloned();
+        files.zip(tls.policy.certificates().iter().cloned())
+    })
+    .collect()
 }
 
 async fn next_reason(source: &mut Option<Source>) -> Cause {

@@ -7,8 +7,7 @@ use tokio::sync::mpsc;
 
 use super::remote::{Poll, Remote};
 use super::watch::Watch;
-use crate::config::{self, Problem, Reading};
-use crate::tls::Certificate;
+use crate::config::{self, PairInForce, Problem, Reading};
 
 /// Where a configuration came from.
 pub struct Source {
@@ -104,11 +103,11 @@ impl Source {
 }
 
 impl Text {
-    /// Reads it, while these certificates are in force. Blocks while a disk does.
+    /// Reads it, while these pairs are in force. Blocks while a disk does.
     pub(super) fn read(
         &self,
         env: &dyn Fn(&str) -> Option<String>,
-        in_force: &[Arc<Certificate>],
+        in_force: &[PairInForce],
     ) -> Reading {
         match self {
             Text::Disk(path) => config::read_again(path, env, in_force),

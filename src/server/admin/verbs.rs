@@ -76,6 +76,7 @@ fn told(report: &Report) -> Result<Response<Body>, Refused> {
         "generation": generation,
         "result": report.outcome.result().word(),
         "warnings": listed(&report.warnings),
+        "problems": listed(&report.outdated),
     });
     if let (Some(told), Value::Object(changes)) = (told.as_object_mut(), changes) {
         told.extend(changes);

@@ -15,6 +15,13 @@ pub(super) fn tell(report: &Report) {
             for warning in report.warnings.iter().take(TOLD) {
                 tracing::warn!(help = warning.help, "{}", line_of(warning));
             }
+            for problem in report.outdated.iter().take(TOLD) {
+                let line = line_of(problem);
+                tracing::error!(
+                    help = problem.help,
+                    "{line}; the certificate in force stays"
+                );
+            }
         }
         Outcome::Unchanged => tracing::info!(generation, "reload unchanged"),
         Outcome::Rejected(problems) => {

@@ -148,6 +148,14 @@ impl Gateway {
         ))
     }
 
+    /// One POST to the admin port, without a body.
+    pub(crate) fn admin_post(&self, target: &str) -> Response {
+        let address = self.admin.expect("admin is on");
+        Client::connect(address).ask(format!(
+            "POST {target} HTTP/1.1\r\nHost: {address}\r\nX-Tidegate-Admin: 1\r\nContent-Length: 0\r\n\r\n"
+        ))
+    }
+
     /// What `/metrics` says now.
     pub(crate) fn metrics(&self) -> Samples {
         Samples::parse(&self.admin_get("/metrics", "").expect_ok().text())
