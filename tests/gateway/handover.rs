@@ -13,7 +13,7 @@ use command_fds::{CommandFdExt, FdMapping};
 
 use crate::support::{
     Client, Follower, Gate, Gateway, PATIENCE, TIDEGATE, Upstream, answer, reflecting,
-    unique_directory, until,
+    unique_directory, until, vacant,
 };
 
 fn file(listeners: &[(&str, SocketAddr)], admin: &str, upstream: SocketAddr) -> String {
@@ -50,8 +50,8 @@ fn activate(yaml: &str, sockets: &[&TcpListener]) -> Gateway {
 }
 
 fn shut_port() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
+    let [address] = vacant();
+    address
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::speaker::{SPEAKERS, Speaker};
-use crate::support::{Echo, Gate, Gateway, Report, Setup, Upstream, answer, until};
+use crate::support::{Echo, Gate, Gateway, Report, Setup, Upstream, answer, until, vacant};
 
 /// `conversation` is held over each protocol.
 fn over_all(setup: impl Fn() -> Setup, conversation: impl Fn(&Speaker, &Gateway)) {
@@ -218,10 +218,7 @@ fn a_refused_head_has_no_body() {
 
 #[test]
 fn failures_of_an_upstream_have_the_same_reasons() {
-    let dead = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let [dead] = vacant();
     over_all(
         || Setup::to(dead),
         |speaker, gateway| {
