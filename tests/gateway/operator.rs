@@ -375,6 +375,7 @@ fn a_level_is_set_for_everything_or_for_one_part() {
         .expect_ok()
         .json();
     assert_eq!(told["level"], "warn");
+    set_level(&gateway, "{\"level\":\"debug\",\"target\":\"h2::codec\"}").expect_ok();
     for body in [
         "",
         "{}",

@@ -1,6 +1,5 @@
 //! WebSockets and the endpoints of an upstream: who gets the next one, and what happens when an endpoint does not answer.
 
-
 use crate::support::{Client, Handshake, Opcode, Setup, Upstream, masked, reflecting, vacant};
 
 use super::{ALL, OPEN};
