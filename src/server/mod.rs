@@ -251,8 +251,8 @@ async fn shut_down(
     stop: &mut [Signal; 2],
     workers: Vec<JoinHandle<()>>,
 ) {
-    tracing::info!(delay = ?policy.delay, deadline = ?policy.deadline, "draining: a second signal ends at once");
     drain.enter(Phase::Announced);
+    tracing::info!(delay = ?policy.delay, deadline = ?policy.deadline, "draining: a second signal ends at once");
     let joined = tokio::task::spawn_blocking(move || {
         workers.into_iter().for_each(|worker| drop(worker.join()))
     });
