@@ -1,12 +1,11 @@
 //! The gateway under test: its own process, on a configuration of its own, with everything it says kept.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,20 +13,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::client::{Client, Response};
+use super::last_words;
+use super::lines::Lines;
 use super::metrics::Samples;
 use super::wait::{PATIENCE, until, until_some};
 
 /// The program under test.
 pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
-type Lines = Arc<Mutex<Vec<String>>>;
-
 /// A running gateway. It is killed when this value goes.
 pub(crate) struct Gateway {
     child: Child,
     directory: PathBuf,
-    stderr: Lines,
-    stdout: Lines,
+    stderr: Arc<Lines>,
+    stdout: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
     listeners: Vec<(String, SocketAddr)>,
     admin: Option<SocketAddr>,
@@ -73,17 +72,33 @@ impl Gateway {
 
     /// Starts a gateway on the file or directory `path` and does not wait. `command` is the program, or another one
     /// that becomes it; `directory` goes when the gateway goes.
-    pub(crate) fn spawn_by(mut command: Command, directory: PathBuf, path: &Path) -> Gateway {
+    pub(crate) fn spawn_by(command: Command, directory: PathBuf, path: &Path) -> Gateway {
+        Gateway::spawn_with(command, directory, path, &[])
+    }
+
+    /// Starts a gateway on an address, with further arguments, and does not wait.
+    pub(crate) fn spawn_remote(url: &str, directory: PathBuf, arguments: &[&str]) -> Gateway {
+        Gateway::spawn_with(Command::new(TIDEGATE), directory, Path::new(url), arguments)
+    }
+
+    fn spawn_with(
+        mut command: Command,
+        directory: PathBuf,
+        path: &Path,
+        arguments: &[&str],
+    ) -> Gateway {
+        last_words::listen();
         let mut child = command
             .args(["run", "--config"])
             .arg(path)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the gateway starts");
-        let (stdout, out) = capture(child.stdout.take().unwrap());
-        let (stderr, err) = capture(child.stderr.take().unwrap());
+        let (stdout, out) = Lines::of(child.stdout.take().unwrap().into());
+        let (stderr, err) = Lines::of(child.stderr.take().unwrap().into());
         Gateway {
             child,
             directory,
@@ -128,6 +143,14 @@ impl Gateway {
         let address = self.admin.expect("admin is on");
         Client::connect(address).ask(format!(
             "GET {target} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n"
+        ))
+    }
+
+    /// One POST to the admin port, without a body.
+    pub(crate) fn admin_post(&self, target: &str) -> Response {
+        let address = self.admin.expect("admin is on");
+        Client::connect(address).ask(format!(
+            "POST {target} HTTP/1.1\r\nHost: {address}\r\nX-Tidegate-Admin: 1\r\nContent-Length: 0\r\n\r\n"
         ))
     }
 
@@ -251,20 +274,14 @@ impl Gateway {
 
     /// The lines of the control log so far.
     pub(crate) fn stderr_lines(&self) -> Vec<String> {
-        self.stderr.lock().unwrap().clone()
+        self.stderr.all()
     }
 
     /// Waits for a line of the control log that contains `text`, and returns it.
     pub(crate) fn await_stderr(&mut self, text: &str) -> String {
         until_some(PATIENCE, &format!("{text:?} in the control log"), || {
             let ended = self.child.try_wait().unwrap();
-            let line = self
-                .stderr
-                .lock()
-                .unwrap()
-                .iter()
-                .find(|line| line.contains(text))
-                .cloned();
+            let line = self.stderr.find(text);
             assert!(
                 line.is_some() || ended.is_none(),
                 "the gateway ended ({ended:?}): {:#?}",
@@ -276,17 +293,12 @@ impl Gateway {
 
     /// How many lines of the control log contain `text`.
     pub(crate) fn count_stderr(&self, text: &str) -> usize {
-        self.stderr
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|line| line.contains(text))
-            .count()
+        self.stderr.count(text)
     }
 
     /// Every line of the access log so far.
     pub(crate) fn access_log(&self) -> Vec<Value> {
-        let lines = self.stdout.lock().unwrap();
+        let lines = self.stdout.all();
         lines
             .iter()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line:?}")))
@@ -311,7 +323,7 @@ impl Gateway {
         until(
             PATIENCE,
             &format!("{count} lines in the access log"),
-            || self.stdout.lock().unwrap().len() >= count,
+            || self.stdout.len() >= count,
         );
         self.access_log()
     }
@@ -361,8 +373,7 @@ impl Drop for Gateway {
             .iter()
             .any(|line| line.contains("panicked at"));
         if thread::panicking() {
-            print_lines("control log", &self.stderr);
-            print_lines("access log", &self.stdout);
+            last_words::print(&self.stderr_lines(), &self.stdout.all());
         } else {
             assert!(
                 !panicked,
@@ -382,17 +393,6 @@ pub(crate) fn unique_directory() -> PathBuf {
     directory
 }
 
-fn capture(pipe: impl Read + Send + 'static) -> (Lines, JoinHandle<()>) {
-    let lines = Lines::default();
-    let shared = Arc::clone(&lines);
-    let reader = thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            shared.lock().unwrap().push(line);
-        }
-    });
-    (lines, reader)
-}
-
 fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let (_, rest) = line.split_once("listening listener=")?;
     let name = rest.split_whitespace().next()?.trim_matches('"');
@@ -407,11 +407,4 @@ fn address(line: &str, after: &str) -> Option<SocketAddr> {
         .trim_matches('"')
         .parse()
         .ok()
-}
-
-fn print_lines(title: &str, lines: &Lines) {
-    eprintln!("--- {title} of the gateway");
-    for line in lines.lock().unwrap().iter().rev().take(60).rev() {
-        eprintln!("{line}");
-    }
 }
