@@ -11,8 +11,8 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] | why a request was refused; the clock; deadlines; "please finish" |
-//! | 1 cores | [`http`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; which route; what is counted; what is logged; certificates |
+//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] `sync` | why a request was refused; the clock; deadlines; "please finish"; locks |
+//! | 1 cores | [`http`] [`limit`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; how often; which route; what is counted; what is logged; certificates |
 //! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
@@ -66,11 +66,13 @@ pub mod drain;
 pub mod error;
 pub mod filter;
 pub mod http;
+pub mod limit;
 pub mod metrics;
 pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
+mod sync;
 pub mod telemetry;
 pub mod time;
 pub mod timer;
