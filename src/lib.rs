@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | 0 words | [`error`] [`time`] [`timer`] [`drain`] | why a request was refused; the clock; deadlines; "please finish" |
 //! | 1 cores | [`http`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; which route; what is counted; what is logged; certificates |
-//! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
+//! | 2 parts | [`config`] [`filter`] [`store`] [`upstream`] | the file's meaning; what a route does itself; buckets in Redis; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
 //! | 5 server | [`server`] | threads, sockets, signals, files that change, reload, names, admin |
@@ -52,6 +52,8 @@
 //! | tunnel | a WebSocket after its 101: two sockets and the bytes between them |
 //! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
 //! | pool | one worker's idle upstream connections |
+//! | store | Redis or Valkey, where several gateways share the buckets of limits |
+//! | lease | tokens that one gateway took from a store ahead of need |
 //! | permit | the right to one connection, of those that an endpoint bears |
 //! | snapshot, generation | a configuration compiled for use; its number |
 //! | pin | the hold of a request on the snapshot that it began with |
@@ -71,6 +73,7 @@ pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
+pub mod store;
 pub mod telemetry;
 pub mod time;
 pub mod timer;

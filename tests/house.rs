@@ -9,7 +9,7 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("drain", 0),
     ("error", 0),
     ("time", 0),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("tls", 1),
     ("config", 2),
     ("filter", 2),
+    ("store", 2),
     ("upstream", 2),
     ("snapshot", 3),
     ("proxy", 4),
