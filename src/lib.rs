@@ -66,6 +66,7 @@ pub mod drain;
 pub mod error;
 pub mod filter;
 pub mod http;
+pub mod limit;
 pub mod metrics;
 pub mod proxy;
 pub mod route;

@@ -9,12 +9,13 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("drain", 0),
     ("error", 0),
     ("time", 0),
     ("timer", 0),
     ("http", 1),
+    ("limit", 1),
     ("metrics", 1),
     ("route", 1),
     ("telemetry", 1),

@@ -7,6 +7,7 @@ mod answer;
 mod effective;
 mod gate;
 mod index;
+mod limit_json;
 mod metrics_page;
 mod pages;
 mod resilience_json;
