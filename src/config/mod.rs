@@ -72,6 +72,8 @@ pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
 pub use rate_limits::{Cost, LimitHeaders, MissingKey, Rate, RateLimit};
+pub use redirects::{Redirect, RedirectPath};
+pub use respond::Respond;
 pub use retries::{Backoff, Retry, RetryOn};
 pub use tls::{CertificateFiles, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
@@ -351,41 +353,6 @@ pub struct Mirror {
     pub upstream: usize,
     /// How many of a million requests are copied.
     pub per_million: u32,
-}
-
-/// `routes[].respond`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: http::StatusCode,
-    /// Fields in file order.
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
-    /// Sent as it is.
-    pub body: bytes::Bytes,
-}
-
-/// `routes[].redirect`: what is `None` comes from the request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Redirect {
-    /// `http` or `https`.
-    pub scheme: Option<String>,
-    /// Host without port.
-    pub host: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-    /// The new path.
-    pub path: Option<RedirectPath>,
-    /// 301, 302, 303, 307 or 308.
-    pub status: http::StatusCode,
-}
-
-/// `redirect.path` or `redirect.path_prefix`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RedirectPath {
-    /// Replaces the whole path; the query is dropped.
-    Full(String),
-    /// Replaces what the route's own `path_prefix` matched.
-    Prefix(String),
 }
 
 /// `routes[].timeouts`: outer `None` = not said, `Some(None)` = off.

@@ -136,7 +136,8 @@ fn parse_rate(fields: &Fields<'_>, report: &mut Report) -> Rate {
         // It was reported that there is none.
         _ => (1, Duration::from_secs(1)),
     };
-    let burst = fields.number("burst").unwrap_or(tokens);
+    // One of 0 was refused.
+    let burst = fields.number("burst").unwrap_or(tokens).max(1);
     if let Err(error) = crate::limit::Quota::new(tokens, per, burst) {
         let key = if fields.node("burst").is_some() {
             "burst"
