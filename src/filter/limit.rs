@@ -228,9 +228,12 @@ impl Buckets {
         self.limiter.look(key, now)
     }
 
-    /// Fills a bucket.
+    /// Fills a bucket, and the candidate's.
     pub fn refill(&self, key: KeyId) {
         self.limiter.refill(key);
+        if let Some(candidate) = self.candidate.get() {
+            candidate.refill(key);
+        }
     }
 
     /// A request takes more than it was known to.
