@@ -12,7 +12,7 @@
 //! | floor | modules | what is there |
 //! |---|---|---|
 //! | 0 words | [`error`] [`time`] [`timer`] [`drain`] | why a request was refused; the clock; deadlines; "please finish" |
-//! | 1 cores | [`http`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; which route; what is counted; what is logged; certificates |
+//! | 1 cores | [`http`] [`limit`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; how often; which route; what is counted; what is logged; certificates |
 //! | 2 parts | [`config`] [`filter`] [`store`] [`upstream`] | the file's meaning; what a route does itself; buckets in Redis; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
@@ -68,6 +68,7 @@ pub mod drain;
 pub mod error;
 pub mod filter;
 pub mod http;
+pub mod limit;
 pub mod metrics;
 pub mod proxy;
 pub mod route;

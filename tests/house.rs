@@ -9,12 +9,13 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("drain", 0),
     ("error", 0),
     ("time", 0),
     ("timer", 0),
     ("http", 1),
+    ("limit", 1),
     ("metrics", 1),
     ("route", 1),
     ("telemetry", 1),
@@ -31,7 +32,12 @@ const FLOORS: [(&str, u8); 18] = [
 ];
 
 /// Who may import from its own floor: who, from whom, and why there is no way around it.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
+    (
+        "filter",
+        "store",
+        "a limit holds what its buckets are in, and asks it",
+    ),
     (
         "timer",
         "time",

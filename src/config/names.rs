@@ -39,6 +39,18 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// The entries of `rate_limits`; what each stands for is its place in the file.
+    pub(super) fn of_limits(root: &Fields<'a>) -> Self {
+        let entries = root.node("rate_limits").and_then(Node::map);
+        let names = entries.unwrap_or_default().iter();
+        Names {
+            kind: "limit",
+            section: "rate_limits",
+            indices: index(names.map(|(key, _)| key.text.as_str())),
+            incomplete: false,
+        }
+    }
+
     /// What a name at `node` stands for; `None` if it dangles, which is reported.
     pub(super) fn find(
         &self,

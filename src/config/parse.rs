@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::fields::Fields;
 use super::keys;
+use super::limit_uses::Limits;
 use super::node::Node;
 use super::report::{Fault, Report};
 use super::tls::Named;
@@ -18,7 +19,9 @@ pub(super) fn parse(root: &Node, named: &mut Named<'_>, report: &mut Report) -> 
     let fields = Fields::new(Some(root), keys::ROOT);
     let admin = parse_admin(&fields);
     let upstreams = upstreams::parse(&fields, named, report);
-    let listeners = listeners::parse(&fields, admin.as_ref(), named, report);
+    let mut limits = Limits::parse(&fields, report);
+    let listeners = listeners::parse(&fields, admin.as_ref(), named, &mut limits, report);
+    let routes = routes::parse(&fields, &upstreams, &listeners, &mut limits, report);
     let workers = fields
         .number("workers")
         .and_then(|n| usize::try_from(n).ok())
@@ -27,13 +30,15 @@ pub(super) fn parse(root: &Node, named: &mut Named<'_>, report: &mut Report) -> 
     Config {
         workers,
         dns: dns::parse(&fields.section("dns"), report),
-        routes: routes::parse(&fields, &upstreams, &listeners, report),
+        routes,
         listeners,
         admin,
         upstreams,
         drain: parse_drain(&fields.section("drain"), report),
         logging: parse_logging(&fields.section("logging"), report),
         errors: parse_errors(&fields),
+        rate_limits: limits.finish(),
+        limits_memory: fields.size("limits_memory").unwrap_or_default(),
     }
 }
 

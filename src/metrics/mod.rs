@@ -7,6 +7,7 @@
 mod gateway;
 mod histogram;
 mod labels;
+mod limits;
 pub mod names;
 mod per_worker;
 pub mod process;
@@ -20,6 +21,7 @@ mod tests;
 pub use gateway::{GatewayStats, ReloadResult};
 pub use histogram::{BOUNDS, BUCKETS, Histogram, Totals};
 pub use labels::{method_index, method_label, status_index, status_label};
+pub use limits::{Decision, LimitStats};
 pub use names::Metric;
 pub use per_worker::{Counter, Gauge};
 pub use series::Series;

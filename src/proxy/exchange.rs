@@ -12,6 +12,7 @@ use super::client::Client;
 use super::drain_rest::drain_rest;
 use super::lease::Lease;
 use super::note::Note;
+use super::tally::Tally;
 use super::tunnel::Opening;
 use crate::drain::Phase;
 use crate::error::Reason;
@@ -62,6 +63,8 @@ pub struct Exchange {
     pub(super) status: Option<StatusCode>,
     pub(super) reason: Option<Reason>,
     pub(super) note: Option<Box<Note>>,
+    /// What it took from limits, as long as somebody may ask for it.
+    pub(super) tally: Option<Box<Tally>>,
     /// A body that was refused before anybody asked for it.
     unread: Option<Incoming>,
     keeps_unread: bool,
@@ -109,6 +112,7 @@ impl Exchange {
             status: None,
             reason: None,
             note,
+            tally: None,
             unread: None,
             keeps_unread: false,
             ended: false,
@@ -322,6 +326,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
+            if self.waits_for_turn() {
+                self.give_back();
+            }
             let cut = self.client.worker.drain.phase() == Phase::Cut;
             self.failed(if cut {
                 Reason::Draining

@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::metrics::{ListenerStats, RouteStats};
+use crate::filter::limit::Buckets;
+use crate::limit::{Quota, Room, Seed};
+use crate::metrics::{LimitStats, ListenerStats, RouteStats};
 use crate::time::Nanos;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
@@ -30,6 +32,14 @@ pub struct Carry {
     pub endpoints: Kept<(String, SocketAddr), EndpointState>,
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
+    /// Buckets, by the name of the limit and the definition of its key.
+    pub buckets: Kept<(String, String), Buckets>,
+    /// Counters of limits, by name.
+    pub limits: Kept<String, LimitStats>,
+    /// What all buckets together may take.
+    room: Arc<Room>,
+    /// What keys are hashed with.
+    seed: Seed,
     next_uid: u64,
     /// Counters of the listener that had each number last.
     numbered: Vec<Arc<ListenerStats>>,
@@ -163,6 +173,10 @@ impl Carry {
             upstreams: Kept::succeed(previous.map(|p| &p.upstreams), now),
             endpoints,
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
+            buckets: Kept::succeed(previous.map(|p| &p.buckets), now),
+            limits: Kept::succeed(previous.map(|p| &p.limits), now),
+            room: previous.map_or_else(Arc::default, |p| p.room.clone()),
+            seed: previous.map_or_else(Seed::random, |p| p.seed),
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
         }
@@ -182,6 +196,10 @@ impl Carry {
             upstreams: previous.upstreams.clone(),
             endpoints,
             listeners: previous.listeners.clone(),
+            buckets: previous.buckets.clone(),
+            limits: previous.limits.clone(),
+            room: previous.room.clone(),
+            seed: previous.seed,
             next_uid: previous.next_uid,
             numbered: previous.numbered.clone(),
         }
@@ -197,6 +215,33 @@ impl Carry {
     pub fn upstream(&mut self, name: &str, workers: usize) -> Arc<UpstreamState> {
         self.upstreams
             .claim(name.to_owned(), || UpstreamState::new(workers))
+    }
+
+    /// The buckets of a limit; its key is part of what it is, its quota is not.
+    pub fn buckets(
+        &mut self,
+        limit: &str,
+        key: &str,
+        quota: Quota,
+        max_keys: usize,
+        now: Nanos,
+    ) -> Arc<Buckets> {
+        let (room, seed) = (&self.room, self.seed);
+        self.buckets.claim((limit.to_owned(), key.to_owned()), || {
+            Buckets::new(quota, max_keys, room.clone(), seed, now)
+        })
+    }
+
+    /// The counters of a limit.
+    pub fn limit_stats(&mut self, name: &str, workers: usize) -> Arc<LimitStats> {
+        self.limits
+            .claim(name.to_owned(), || LimitStats::new(workers))
+    }
+
+    /// What all buckets together may take.
+    #[must_use]
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// The state of a listener; a new one gets the next number.

@@ -5,6 +5,7 @@
 pub mod carry;
 pub mod compile;
 mod endpoints;
+mod limits;
 mod places;
 pub mod readdress;
 pub mod shared;
@@ -21,6 +22,7 @@ use http::header::HeaderMap;
 
 use crate::config::Protocols;
 use crate::filter::fields::FieldChanges;
+use crate::filter::limit::{Limit, Used};
 use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
@@ -28,6 +30,7 @@ use crate::http::origin::Allowed;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
 use crate::telemetry::access_log::Shape;
+use crate::time::Nanos;
 use crate::tls::{Policy, Tickets};
 use crate::upstream::{Timeouts, Upstream, retry};
 use carry::Carry;
@@ -45,6 +48,8 @@ pub struct Snapshot {
     pub routes: Arc<[Route]>,
     /// In file order.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Rate limits: those of the file in its order, then those of listeners and routes.
+    pub limits: Vec<Arc<Limit>>,
     /// Counters of requests that match no route.
     pub unrouted: Arc<RouteStats>,
     /// Do answers of our own name upstreams and limits?
@@ -53,6 +58,17 @@ pub struct Snapshot {
     pub access_log: Option<Shape>,
     /// State by identity, for the next snapshot.
     pub carry: Carry,
+}
+
+impl Snapshot {
+    /// Lets what lives beside state hold from `now` on, also for those who walk through an older snapshot: bounds of
+    /// connections, and quotas.
+    pub fn enforce(&self, now: Nanos) {
+        self.upstreams
+            .iter()
+            .for_each(|upstream| upstream.enforce());
+        self.limits.iter().for_each(|limit| limit.enforce(now));
+    }
 }
 
 /// What the table answers: a route, and how much of the path its prefix matched.
@@ -74,6 +90,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Total time, head to last byte; `None` = off.
     pub request_timeout: Option<Duration>,
+    /// Limits, all of which must admit.
+    pub rate_limits: Arc<[Used]>,
     /// How WebSockets are treated; `None` = refused.
     pub websocket: Option<WebSocket>,
     /// Changes to the fields of answers, but for those that tell of a failure.
@@ -151,6 +169,8 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Bounds of its connections.
     pub limits: ListenerLimits,
+    /// Limits that hold before routing.
+    pub rate_limits: Arc<[Used]>,
     /// Counters, found by name.
     pub stats: Arc<ListenerStats>,
 }

@@ -9,7 +9,7 @@ use super::answer::text;
 use crate::metrics::{Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
-use crate::time;
+use crate::time::{self, Nanos};
 
 /// The page in the format that the client prefers.
 pub(super) fn answer(
@@ -57,9 +57,25 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
     for (name, state) in carry.listeners.alive(now) {
         state.stats.write(&mut page, name);
     }
+    write_limits(&mut page, snapshot, now);
     write_expiry(&mut page, snapshot);
     process::write(&mut page);
     page.finish()
+}
+
+/// Counters go by a limit's name, buckets by its key too: those of a name that has another key by now are forgotten
+/// soon, and what they had to evict still counts.
+fn write_limits(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
+    for (name, stats) in snapshot.carry.limits.alive(now) {
+        let all = snapshot.carry.buckets.alive(now);
+        let evictions = all
+            .filter(|((of, _), _)| of == name)
+            .map(|(_, buckets)| buckets.limiter().evictions())
+            .sum();
+        let current = snapshot.limits.iter().find(|limit| limit.name == *name);
+        let keys = current.map(|limit| limit.buckets().limiter().keys() as u64);
+        stats.write(page, name, keys, evictions);
+    }
 }
 
 /// Of certificates that share a name the first that expires counts: two series with the same labels are none.
