@@ -33,7 +33,7 @@ pub struct RateLimit {
     /// Most requests that wait at once; at least 1.
     pub max_waiting: usize,
     /// Most buckets; at least 1.
-    pub max_keys: usize,
+    pub max_keys: u64,
     /// Is anybody refused? If not, it is only counted.
     pub is_enforced: bool,
     /// A second rate that is computed beside the first, and only counted.
@@ -108,7 +108,7 @@ pub(super) fn parse(name: &str, fields: &Fields<'_>, report: &mut Report) -> Rat
         exempt: address::written(fields, "exempt"),
         max_wait: fields.duration("max_wait").unwrap_or_default(),
         max_waiting: number("max_waiting"),
-        max_keys: number("max_keys"),
+        max_keys: fields.number("max_keys").unwrap_or(1),
         is_enforced: fields.text("mode") != Some("observe"),
         candidate: fields
             .node("candidate")

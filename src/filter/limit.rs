@@ -43,7 +43,7 @@ pub struct Policy {
     /// A second quota that is only counted.
     pub candidate: Option<Quota>,
     /// Most buckets.
-    pub max_keys: usize,
+    pub max_keys: u64,
     /// What a request takes, where its owner does not say otherwise.
     pub cost: Cost,
     /// What a request without the key is.
@@ -212,7 +212,7 @@ impl Limit {
 impl Buckets {
     /// No key was seen yet.
     #[must_use]
-    pub fn new(quota: Quota, max_keys: usize, room: Arc<Room>, seed: Seed, now: Nanos) -> Buckets {
+    pub fn new(quota: Quota, max_keys: u64, room: Arc<Room>, seed: Seed, now: Nanos) -> Buckets {
         Buckets {
             limiter: Limiter::new(quota, max_keys, room.clone(), now),
             candidate: OnceLock::new(),

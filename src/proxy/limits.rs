@@ -187,7 +187,7 @@ fn facts<'a>(exchange: &'a Exchange, parts: &'a Parts, host: Option<&'a HeaderVa
 #[cold]
 fn note_limited(limit: &Limit, key: KeyId, bytes: &[u8]) {
     let limiter = limit.buckets().limiter();
-    limiter.note_limited(key, &limit.policy.key.show(bytes));
+    limiter.note_limited(key, limit.policy.key.show(bytes).as_bytes());
 }
 
 #[cold]
@@ -197,7 +197,7 @@ fn refuse(limit: &Limit, verdict: &Verdict) -> Refusal {
         Reason::RateLimited,
         format!("the limit {name} admits no more requests for now"),
     );
-    refusal.fields.push(retry_after(verdict.wait));
+    refusal.fields.extend(retry_after(verdict.wait));
     refusal
         .fields
         .extend(tell(limit, verdict.left, verdict.full_in));

@@ -175,7 +175,7 @@ impl Carry {
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
             buckets: Kept::succeed(previous.map(|p| &p.buckets), now),
             limits: Kept::succeed(previous.map(|p| &p.limits), now),
-            room: previous.map_or_else(Arc::default, |p| p.room.clone()),
+            room: previous.map_or_else(|| Arc::new(Room::new(0)), |p| p.room.clone()),
             seed: previous.map_or_else(Seed::random, |p| p.seed),
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
@@ -223,7 +223,7 @@ impl Carry {
         limit: &str,
         key: &str,
         quota: Quota,
-        max_keys: usize,
+        max_keys: u64,
         now: Nanos,
     ) -> Arc<Buckets> {
         let (room, seed) = (&self.room, self.seed);

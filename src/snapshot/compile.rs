@@ -58,7 +58,7 @@ pub fn compile(
         .iter()
         .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
         .collect();
-    carry.room().set_bytes(config.limits_memory);
+    carry.room().set(config.limits_memory);
     let limits = limits::limits(config, &mut carry, workers, ground.now);
     let by_name = ByName::new(&limits);
     let routes = config

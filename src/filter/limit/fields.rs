@@ -57,12 +57,14 @@ impl Told {
     }
 }
 
-/// `Retry-After` for a wait, in whole seconds rounded up: who waits as long is admitted.
+/// `Retry-After` for a wait, in whole seconds rounded up: who waits as long is admitted. `None` where no wait helps.
 #[must_use]
-pub fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
-    (header::RETRY_AFTER, HeaderValue::from(seconds(wait)))
+pub fn retry_after(wait: Duration) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::from(seconds(wait));
+    (wait < Duration::MAX).then_some((header::RETRY_AFTER, value))
 }
 
 fn seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+    let begun = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(begun)
 }

@@ -15,12 +15,12 @@ use crate::time::Nanos;
 const TOP: usize = 20;
 
 /// Every limit in file order.
-pub(super) fn all(snapshot: &Snapshot) -> Value {
+pub(super) fn all(snapshot: &Snapshot, most_bytes: u64) -> Value {
     let limits: Vec<Value> = snapshot.limits.iter().map(|limit| one(limit)).collect();
     let room = snapshot.carry.room();
     json!({
         "generation": snapshot.generation,
-        "memory": { "bytes": room.used(), "most": room.bytes() },
+        "memory": { "bytes": room.used(), "most": most_bytes },
         "limits": limits,
     })
 }
@@ -36,7 +36,10 @@ fn one(limit: &Limit) -> Value {
     let top: Vec<Value> = limiter
         .top(TOP)
         .into_iter()
-        .map(|(key, count)| json!({ "key": key, "limited": count }))
+        .map(|heavy| {
+            let key = String::from_utf8_lossy(&heavy.name);
+            json!({ "key": key, "limited": heavy.count, "error": heavy.error })
+        })
         .collect();
     json!({
         "name": limit.name,
@@ -73,10 +76,7 @@ pub(super) fn refill(snapshot: &Snapshot, rest: &str, now: Nanos) -> Result<Valu
     Ok(told(limit, key, text, now))
 }
 
-fn find<'a>(
-    snapshot: &'a Snapshot,
-    rest: &'a str,
-) -> Result<(&'a Limit, KeyId, &'a str), Refused> {
+fn find<'a>(snapshot: &'a Snapshot, rest: &'a str) -> Result<(&'a Limit, KeyId, &'a str), Refused> {
     let (name, text) = rest.split_once('/').unwrap_or((rest, ""));
     let Some(limit) = snapshot.limits.iter().find(|limit| limit.name == name) else {
         let detail = "no limit has this name: /limits lists them";

@@ -73,7 +73,7 @@ fn write_limits(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
             .map(|(_, buckets)| buckets.limiter().evictions())
             .sum();
         let current = snapshot.limits.iter().find(|limit| limit.name == *name);
-        let keys = current.map(|limit| limit.buckets().limiter().keys() as u64);
+        let keys = current.map(|limit| limit.buckets().limiter().keys());
         stats.write(page, name, keys, evictions);
     }
 }
