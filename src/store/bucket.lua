@@ -1,6 +1,6 @@
 -- One bucket of tokens on the server's own clock. What is kept is the debt: the time that the tokens taken take to come back.
 --
--- KEYS[1] the bucket. ARGV: verb, size s, size ns, amount s, amount ns, most extra, one s, one ns.
+-- KEYS[1] the bucket. ARGV: verb, then in seconds and nanoseconds: size, amount, patience; most extra; one token's time.
 -- Answers {granted, extra granted, debt s, debt ns}.
 --
 -- A time is two whole numbers, seconds and nanoseconds below a second, for a number of Lua is a double: nanoseconds since
@@ -57,12 +57,13 @@ end
 local granted, extra, is_changed = 0, 0, false
 if verb == 'take' then
   local sum_s, sum_ns = add(debt_s, debt_ns, amount_s, amount_ns)
-  if not is_more(sum_s, sum_ns, size_s, size_ns) then
+  local most_s, most_ns = add(size_s, size_ns, tonumber(ARGV[6]), tonumber(ARGV[7]))
+  if not is_more(sum_s, sum_ns, most_s, most_ns) and not is_more(amount_s, amount_ns, size_s, size_ns) then
     granted, is_changed, debt_s, debt_ns = 1, true, sum_s, sum_ns
   end
-  local most = tonumber(ARGV[6])
+  local most = tonumber(ARGV[8])
   if granted == 1 and most > 0 then
-    local one_s, one_ns = tonumber(ARGV[7]), tonumber(ARGV[8])
+    local one_s, one_ns = tonumber(ARGV[9]), tonumber(ARGV[10])
     local room_s, room_ns = subtract(size_s, size_ns, debt_s, debt_ns)
     -- Near enough to begin with; what counts is counted exactly below.
     extra = math.min(most, math.floor((room_s + room_ns / N) / (one_s + one_ns / N)) + 1)
@@ -78,6 +79,9 @@ if verb == 'take' then
 elseif verb == 'owe' then
   granted, is_changed = 1, true
   debt_s, debt_ns = add(debt_s, debt_ns, amount_s, amount_ns)
+  -- Nobody is locked out for longer than two buckets take to fill.
+  local most_s, most_ns = add(size_s, size_ns, size_s, size_ns)
+  if is_more(debt_s, debt_ns, most_s, most_ns) then debt_s, debt_ns = most_s, most_ns end
 elseif verb == 'give' then
   granted, is_changed = 1, at_s and true
   debt_s, debt_ns = subtract(debt_s, debt_ns, amount_s, amount_ns)

@@ -161,7 +161,7 @@ async fn prove(connection: &mut Connection) -> Result<(), Failure> {
     let command = pipeline.cmd("EVALSHA").arg(&*connection.script).arg(1);
     command.arg("tidegate:-proof").arg("owe");
     // One millisecond of a bucket of one second: it is forgotten at once.
-    for number in [1, 0, 0, 1_000_000, 0, 0, 1_000_000] {
+    for number in [1, 0, 0, 1_000_000, 0, 0, 0, 0, 1_000_000] {
         command.arg(number);
     }
     let answered = connection.redis.send_packed_commands(&pipeline, 0, 1).await;

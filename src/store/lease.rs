@@ -10,6 +10,7 @@ mod entry;
 mod tests;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
@@ -51,12 +52,24 @@ pub enum Taken {
     Away(Cause),
 }
 
-/// The key of a request, as it is known here and in the store.
-pub struct Key<D> {
-    /// Any hash without collisions, of this process.
+/// A key that was asked for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// As it is known here.
     pub id: u128,
-    /// The bucket's digest, worked out when the key is new here.
-    pub digest: D,
+    /// As it is known in the store.
+    pub digest: u128,
+}
+
+/// What a request wants of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// How the key's bucket fills.
+    pub terms: Terms,
+    /// Tokens.
+    pub cost: u64,
+    /// How long it would wait for them.
+    pub patience: Duration,
 }
 
 impl Leases {
@@ -71,102 +84,87 @@ impl Leases {
         }
     }
 
-    /// Takes `cost` tokens of a key.
-    pub fn take<D: FnOnce() -> u128>(
+    /// Takes tokens of the key that is known here by `id`, a hash without collisions, and in the store by a digest, which
+    /// is worked out where the key is new here, and told back.
+    pub fn take(
         self: &Arc<Leases>,
         store: &Store,
-        key: Key<D>,
-        terms: Terms,
-        cost: u64,
+        id: u128,
+        digest: impl FnOnce() -> u128,
+        want: Want,
         now: Nanos,
-    ) -> Taken {
+    ) -> (Taken, u128) {
         let away = store.away();
-        let mut shard = self.shard(key.id).lock();
+        let mut shard = self.shard(id).lock();
         let has_room = shard.len() < self.most_in_shard;
-        let slot = shard.entry(key.id as u64, |entry| entry.id == key.id, Entry::hash);
+        let slot = shard.entry(id as u64, |entry| entry.id == id, Entry::hash);
         let (digest, next) = match slot {
             Slot::Occupied(mut slot) => {
                 let entry = slot.get_mut();
-                (entry.digest, entry.take(terms, cost, now, away.is_none()))
+                (entry.digest, entry.take(want, now, away.is_none()))
             }
-            Slot::Vacant(slot) if away.is_none() => {
-                let digest = (key.digest)();
-                if has_room {
-                    slot.insert(Entry::new(key.id, digest, terms, cost, now));
+            Slot::Vacant(slot) => {
+                let digest = digest();
+                if has_room && away.is_none() {
+                    slot.insert(Entry::new(id, digest, want, now));
                 }
                 (digest, Next::Ask(0))
             }
-            Slot::Vacant(_) => (0, Next::Ask(0)),
         };
         drop(shard);
-        match (next, away) {
+        let taken = match (next, away) {
             (Next::Taken(level, refill), _) => {
                 if refill > 0 {
-                    self.refill(store, key.id, digest, terms, refill);
+                    self.refill(store, id, digest, want.terms, refill);
                 }
                 Taken::Yes(level)
             }
             (Next::Empty(level), _) => Taken::No(level),
             (Next::Ask(_), Some(cause)) => Taken::Away(cause),
             (Next::Ask(extra), None) => {
-                let wish = Wish::Take { least: cost, extra };
-                let landing = self.landing(key.id, cost, extra);
+                let wish = Wish::Take {
+                    least: want.cost,
+                    patience: want.patience,
+                    extra,
+                };
+                let landing = self.landing(id, want.cost, extra);
                 let bucket = self.names.with_digest(digest);
-                Taken::Wait(store.link.ask(bucket, terms, wish, Some(landing)))
+                Taken::Wait(store.link.ask(bucket, want.terms, wish, Some(landing)))
             }
-        }
+        };
+        (taken, digest)
     }
 
     /// Puts back tokens that a request took and did not need.
-    pub fn give<D: FnOnce() -> u128>(
-        &self,
-        store: &Store,
-        key: Key<D>,
-        terms: Terms,
-        tokens: u64,
-        now: Nanos,
-    ) {
-        let mut shard = self.shard(key.id).lock();
-        let kept = shard
-            .find_mut(key.id as u64, |entry| entry.id == key.id)
-            .map_or(0, |entry| entry.keep(terms, tokens, now));
-        drop(shard);
+    pub fn give(&self, store: &Store, key: Key, terms: Terms, tokens: u64, now: Nanos) {
+        let kept = self.with(key.id, |entry| entry.keep(terms, tokens, now));
         if kept < tokens {
-            let bucket = self.names.with_digest((key.digest)());
-            store
-                .link
-                .tell(bucket, terms, Wish::Give(tokens - kept), None);
+            let bucket = self.names.with_digest(key.digest);
+            store.tell(bucket, terms, Wish::Give(tokens - kept));
         }
     }
 
     /// Charges what was used already, whether it is there or not: the store hears of what is not held here.
-    pub fn owe<D: FnOnce() -> u128>(
-        &self,
-        store: &Store,
-        key: Key<D>,
-        terms: Terms,
-        tokens: u64,
-        now: Nanos,
-    ) {
-        let mut shard = self.shard(key.id).lock();
-        let paid = shard
-            .find_mut(key.id as u64, |entry| entry.id == key.id)
-            .map_or(0, |entry| entry.pay(terms, tokens, now));
-        drop(shard);
+    pub fn owe(&self, store: &Store, key: Key, terms: Terms, tokens: u64, now: Nanos) {
+        let paid = self.with(key.id, |entry| entry.pay(terms, tokens, now));
         if paid < tokens {
-            let bucket = self.names.with_digest((key.digest)());
-            store
-                .link
-                .tell(bucket, terms, Wish::Owe(tokens - paid), None);
+            let bucket = self.names.with_digest(key.digest);
+            store.tell(bucket, terms, Wish::Owe(tokens - paid));
         }
+    }
+
+    /// The names of the buckets in the store.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Forgets what is known of a key, tokens held and refusals alike: its bucket was filled by hand.
     pub fn forget(&self, id: u128) {
-        let mut shard = self.shard(id).lock();
-        if let Some(entry) = shard.find_mut(id as u64, |entry| entry.id == id) {
+        self.with(id, |entry| {
             entry.forget();
-        }
+            0
+        });
     }
 
     /// Keys with a lease.
@@ -199,7 +197,11 @@ impl Leases {
     }
 
     fn refill(self: &Arc<Self>, store: &Store, id: u128, digest: u128, terms: Terms, extra: u64) {
-        let wish = Wish::Take { least: 0, extra };
+        let wish = Wish::Take {
+            least: 0,
+            patience: Duration::ZERO,
+            extra,
+        };
         let landing = self.landing(id, 1, extra);
         let bucket = self.names.with_digest(digest);
         store.link.tell(bucket, terms, wish, Some(landing));
@@ -212,6 +214,13 @@ impl Leases {
             least,
             extra,
         }
+    }
+
+    /// What `change` says of the key's lease; 0 where there is none.
+    fn with(&self, id: u128, change: impl FnOnce(&mut Entry) -> u64) -> u64 {
+        let mut shard = self.shard(id).lock();
+        let entry = shard.find_mut(id as u64, |entry| entry.id == id);
+        entry.map_or(0, change)
     }
 
     fn shard(&self, id: u128) -> &Mutex<HashTable<Entry>> {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::oneshot;
@@ -25,6 +26,8 @@ pub enum Wish {
     Take {
         /// What is needed.
         least: u64,
+        /// It is enough if they come within this time: who takes them waits for them.
+        patience: Duration,
         /// What would be welcome.
         extra: u64,
     },
@@ -94,21 +97,28 @@ impl Question {
     /// The command that asks it; `script` is the digest that the server knows the script by.
     pub(super) fn write(&self, script: &str, to: &mut Pipeline) {
         let name = self.bucket.name();
-        let (verb, amount, extra) = match self.wish {
+        let (verb, amount, patience, extra) = match self.wish {
             Wish::Fill => {
                 to.add_command(Cmd::del(name));
                 return;
             }
-            Wish::Take { least, extra } => ("take", least, extra.min(MOST_EXTRA)),
-            Wish::Owe(amount) => ("owe", amount, 0),
-            Wish::Give(amount) => ("give", amount, 0),
-            Wish::Look => ("look", 0, 0),
+            Wish::Take {
+                least,
+                patience,
+                extra,
+            } => ("take", least, patience.as_nanos(), extra.min(MOST_EXTRA)),
+            Wish::Owe(amount) => ("owe", amount, 0, 0),
+            Wish::Give(amount) => ("give", amount, 0, 0),
+            Wish::Look => ("look", 0, 0, 0),
         };
         let size = halves(self.terms.size());
         let amount = halves(self.terms.time_of(amount));
+        let patience = halves(patience);
         let one = halves(self.terms.time_of(1));
         to.cmd("EVALSHA").arg(script).arg(1).arg(name).arg(verb);
-        for number in [size.0, size.1, amount.0, amount.1, extra, one.0, one.1] {
+        for number in [
+            size.0, size.1, amount.0, amount.1, patience.0, patience.1, extra, one.0, one.1,
+        ] {
             to.arg(number);
         }
     }

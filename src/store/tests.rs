@@ -31,7 +31,15 @@ fn bucket(key: &str) -> Bucket {
 }
 
 const fn take(least: u64) -> Wish {
-    Wish::Take { least, extra: 0 }
+    take_more(least, 0)
+}
+
+const fn take_more(least: u64, extra: u64) -> Wish {
+    Wish::Take {
+        least,
+        patience: Duration::ZERO,
+        extra,
+    }
 }
 
 fn connect_to(address: Address, timeout: Duration) -> Store {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::Terms;
 use super::super::cause::Cause;
 use super::super::question::{Level, MOST_EXTRA};
+use super::Want;
 use crate::time::Nanos;
 
 /// The use of the last such interval is what a lease holds.
@@ -52,14 +53,14 @@ pub(super) enum Next {
 
 impl Entry {
     /// The lease of a key that is new: nothing is held.
-    pub(super) fn new(id: u128, digest: u128, terms: Terms, cost: u64, now: Nanos) -> Entry {
+    pub(super) fn new(id: u128, digest: u128, want: Want, now: Nanos) -> Entry {
         Entry {
             id,
             digest,
-            terms,
+            terms: want.terms,
             held: 0,
             asked: 0,
-            used: cost,
+            used: want.cost,
             used_before: 0,
             since: now,
             touched: now,
@@ -74,15 +75,10 @@ impl Entry {
         entry.id as u64
     }
 
-    /// Takes `cost` tokens. Without the store only what is here can be taken.
-    pub(super) fn take(
-        &mut self,
-        terms: Terms,
-        cost: u64,
-        now: Nanos,
-        is_store_here: bool,
-    ) -> Next {
-        self.obey(terms);
+    /// Takes tokens. Without the store only what is here can be taken.
+    pub(super) fn take(&mut self, want: Want, now: Nanos, is_store_here: bool) -> Next {
+        let cost = want.cost;
+        self.obey(want.terms);
         self.roll(now);
         self.touched = now;
         if self.held >= cost {
@@ -93,7 +89,11 @@ impl Entry {
             return Next::Taken(self.level(true, now), refill);
         }
         if now < self.empty_until && cost >= self.empty_for {
-            return Next::Empty(self.level(false, now));
+            let level = self.level(false, now);
+            // Its turn may come before it loses patience: the store knows.
+            if self.terms.wait_for(cost, level.debt) > want.patience {
+                return Next::Empty(level);
+            }
         }
         if !is_store_here {
             return Next::Ask(0);

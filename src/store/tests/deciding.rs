@@ -61,17 +61,14 @@ async fn extra_tokens_are_as_many_as_there_are() {
     let store = connect_to(redis.address(), LONG);
     // An interval whose product with 10 rounds if computed in doubles.
     let terms = terms(1_000_000, Duration::from_nanos(3_599_999_999_999));
-    let wish = Wish::Take {
-        least: 1,
-        extra: 999_998,
-    };
+    let wish = take_more(1, 999_998);
     let level = asked(&store, "a", terms, wish).await;
     assert_eq!((level.granted, level.extra), (true, 999_998));
-    let level = asked(&store, "a", terms, Wish::Take { least: 0, extra: 7 }).await;
+    let level = asked(&store, "a", terms, take_more(0, 7)).await;
     assert_eq!((level.granted, level.extra), (true, 1));
-    let level = asked(&store, "a", terms, Wish::Take { least: 0, extra: 7 }).await;
+    let level = asked(&store, "a", terms, take_more(0, 7)).await;
     assert_eq!((level.granted, level.extra), (true, 0));
-    let level = asked(&store, "a", terms, Wish::Take { least: 1, extra: 7 }).await;
+    let level = asked(&store, "a", terms, take_more(1, 7)).await;
     assert_eq!((level.granted, level.extra), (false, 0));
 }
 
@@ -84,8 +81,11 @@ async fn tokens_are_given_back_owed_looked_at_and_filled_up() {
     let level = asked(&store, "a", terms, Wish::Give(3)).await;
     assert!(level.debt <= terms.time_of(5) && level.debt > terms.time_of(4));
     assert_eq!(asked(&store, "a", terms, Wish::Look).await.granted, false);
-    let level = asked(&store, "a", terms, Wish::Owe(20)).await;
-    assert!(level.debt > terms.time_of(24), "a debt beyond the bucket");
+    let level = asked(&store, "a", terms, Wish::Owe(40)).await;
+    assert!(
+        level.debt == terms.time_of(20),
+        "a debt beyond the bucket, but of two"
+    );
     assert!(!asked(&store, "a", terms, take(1)).await.granted);
     let level = asked(&store, "a", terms, Wish::Fill).await;
     assert_eq!((level.granted, level.debt), (true, 0));

@@ -1,6 +1,6 @@
 //! Leases on a real Redis: several gateways, one limit.
 
-use super::super::lease::{Key, Leases, Taken};
+use super::super::lease::{Key, Leases, Taken, Want};
 use super::super::{Cause, digest};
 use super::redis::Redis;
 use super::*;
@@ -31,9 +31,13 @@ impl Gateway {
 
     fn begin(&self, key: &str, terms: Terms) -> Taken {
         let id = digest(key.as_bytes());
-        let digest = || id;
-        let key = Key { id, digest };
-        self.leases.take(&self.store, key, terms, 1, time::now())
+        let want = Want {
+            terms,
+            cost: 1,
+            patience: Duration::ZERO,
+        };
+        let taken = self.leases.take(&self.store, id, || id, want, time::now());
+        taken.0
     }
 
     async fn until_forgotten(&self) {
@@ -142,23 +146,21 @@ async fn tokens_given_back_and_owed_reach_the_store() {
     let redis = Redis::start(&[]);
     let gateway = Gateway::before(&redis);
     let terms = terms(9, HOUR);
-    let key = || Key {
-        id: digest(b"a"),
-        digest: || digest(b"a"),
-    };
+    let id = digest(b"a");
+    let key = Key { id, digest: id };
     for _ in 0..9 {
         assert!(gateway.admits("a", terms).await.unwrap());
     }
     assert!(!gateway.admits("a", terms).await.unwrap());
     gateway
         .leases
-        .give(&gateway.store, key(), terms, 2, time::now());
+        .give(&gateway.store, key, terms, 2, time::now());
     // Bursts below ten hold nothing here: the store has them.
     let level = asked(&gateway.store, "a", terms, Wish::Look).await;
     assert_eq!(terms.left(level.debt), 2);
     gateway
         .leases
-        .owe(&gateway.store, key(), terms, 5, time::now());
+        .owe(&gateway.store, key, terms, 5, time::now());
     let level = asked(&gateway.store, "a", terms, Wish::Look).await;
     assert!(level.debt > terms.time_of(11));
     asked(&gateway.store, "a", terms, Wish::Fill).await;
