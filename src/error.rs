@@ -77,6 +77,7 @@ reasons! {
     NoHealthyEndpoint "no_healthy_endpoint" 503 Upstream "destination_unavailable" "No endpoint of the upstream can be used";
     UpstreamOverloaded "upstream_overloaded" 503 Upstream "connection_limit_reached" "The upstream bears no more";
     Overloaded "overloaded" 503 Gateway "connection_limit_reached" "The gateway is overloaded";
+    StoreUnavailable "store_unavailable" 503 Gateway "proxy_internal_error" "A limit's store is away";
     Draining "draining" 503 Gateway "proxy_internal_response" "The gateway is shutting down";
     UpstreamConnectTimeout "upstream_connect_timeout" 504 Upstream "connection_timeout" "Connecting to the upstream took too long";
     UpstreamTimeout "upstream_timeout" 504 Upstream "http_response_timeout" "The upstream took too long to answer";

@@ -43,7 +43,7 @@ tables! {
         "errors" AnyOf(&[Words(&["full", "reason"], &[]), Table(ERRORS)]), Absent, Live, Now, "Answers that the gateway makes itself.";
         "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Now, "Bounds all limiter state together.";
         "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Now, "Named limits, shared by all that name them.";
-        "stores" Names(&Table(STORE)), Absent, Live, Later, "Where limits that several gateways share are kept.";
+        "stores" Names(&Table(STORE)), Absent, Live, Now, "Where limits that several gateways share are kept.";
         "auth" Names(&Table(AUTH)), Absent, Live, Later, "Named providers that say who a client is.";
         "tracing" Table(TRACING), Absent, Live, Later, "Spans for a collector.";
     }

@@ -49,6 +49,7 @@ mod routes;
 mod scalar;
 pub mod schema;
 mod source;
+mod stores;
 mod taken;
 mod targets;
 #[cfg(test)]
@@ -71,10 +72,11 @@ pub use load::{Loaded, Reading, load, parse_text, read, read_again};
 pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
-pub use rate_limits::{Cost, LimitHeaders, MissingKey, Rate, RateLimit};
+pub use rate_limits::{Cost, LimitHeaders, MissingKey, OnStoreFailure, Rate, RateLimit, StoreUse};
 pub use redirects::{Redirect, RedirectPath};
 pub use respond::Respond;
 pub use retries::{Backoff, Retry, RetryOn};
+pub use stores::{RedisUrl, Store};
 pub use tls::{CertificateFiles, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
@@ -108,6 +110,8 @@ pub struct Config {
     pub logging: Logging,
     /// How much an answer of our own tells.
     pub errors: ErrorDetail,
+    /// The entries of `stores`, in file order.
+    pub stores: Vec<Store>,
     /// The entries of `rate_limits` in file order, then those that listeners and routes write themselves.
     pub rate_limits: Vec<RateLimit>,
     /// Most bytes of all buckets together.

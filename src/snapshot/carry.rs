@@ -12,6 +12,8 @@ use std::time::Duration;
 use crate::filter::limit::Buckets;
 use crate::limit::{Quota, Room, Seed};
 use crate::metrics::{LimitStats, ListenerStats, RouteStats};
+use crate::store::lease::Leases;
+use crate::store::{Address, Link, Names};
 use crate::time::Nanos;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
@@ -34,6 +36,10 @@ pub struct Carry {
     pub listeners: Kept<String, ListenerState>,
     /// Buckets, by the name of the limit and the definition of its key.
     pub buckets: Kept<(String, String), Buckets>,
+    /// Stores, by name and address.
+    pub stores: Kept<(String, Address), Link>,
+    /// Tokens taken from stores, by the name of the limit, the definition of its key, and the store.
+    pub leases: Kept<(String, String, String), Leases>,
     /// Counters of limits, by name.
     pub limits: Kept<String, LimitStats>,
     /// What all buckets together may take.
@@ -175,6 +181,8 @@ impl Carry {
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
             buckets: Kept::succeed(previous.map(|p| &p.buckets), now),
             limits: Kept::succeed(previous.map(|p| &p.limits), now),
+            stores: Kept::succeed(previous.map(|p| &p.stores), now),
+            leases: Kept::succeed(previous.map(|p| &p.leases), now),
             room: previous.map_or_else(|| Arc::new(Room::new(0)), |p| p.room.clone()),
             seed: previous.map_or_else(Seed::random, |p| p.seed),
             next_uid: previous.map_or(1, |p| p.next_uid),
@@ -198,6 +206,8 @@ impl Carry {
             listeners: previous.listeners.clone(),
             buckets: previous.buckets.clone(),
             limits: previous.limits.clone(),
+            stores: previous.stores.clone(),
+            leases: previous.leases.clone(),
             room: previous.room.clone(),
             seed: previous.seed,
             next_uid: previous.next_uid,
@@ -230,6 +240,20 @@ impl Carry {
         self.buckets.claim((limit.to_owned(), key.to_owned()), || {
             Buckets::new(quota, max_keys, room.clone(), seed, now)
         })
+    }
+
+    /// A store; its thread, its connection and what it counted.
+    pub fn store(&mut self, name: &str, address: Address) -> Arc<Link> {
+        self.stores
+            .claim((name.to_owned(), address.clone()), || Link::new(name, address))
+    }
+
+    /// The leases of a limit.
+    pub fn leases(&mut self, limit: &str, key: &str, store: &str, max_keys: u64) -> Arc<Leases> {
+        let identity = (limit.to_owned(), key.to_owned(), store.to_owned());
+        let most = usize::try_from(max_keys).unwrap_or(usize::MAX);
+        self.leases
+            .claim(identity, || Leases::new(Names::new(limit, key), most))
     }
 
     /// The counters of a limit.

@@ -59,7 +59,8 @@ pub fn compile(
         .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
         .collect();
     carry.room().set(config.limits_memory);
-    let limits = limits::limits(config, &mut carry, workers, ground.now);
+    let stores = limits::stores(config, &mut carry);
+    let limits = limits::limits(config, &stores, &mut carry, workers, ground.now);
     let by_name = ByName::new(&limits);
     let routes = config
         .routes
@@ -76,6 +77,7 @@ pub fn compile(
         routes,
         upstreams,
         limits,
+        stores,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
         access_log: config.logging.access.as_ref().map(log_shape),

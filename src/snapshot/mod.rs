@@ -29,6 +29,7 @@ use crate::http::forwarded::Networks;
 use crate::http::origin::Allowed;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
+use crate::store::Store;
 use crate::telemetry::access_log::Shape;
 use crate::time::Nanos;
 use crate::tls::{Policy, Tickets};
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Rate limits: those of the file in its order, then those of listeners and routes.
     pub limits: Vec<Arc<Limit>>,
+    /// Where limits are that other gateways share.
+    pub stores: Vec<Store>,
     /// Counters of requests that match no route.
     pub unrouted: Arc<RouteStats>,
     /// Do answers of our own name upstreams and limits?

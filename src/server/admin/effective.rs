@@ -40,6 +40,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
         logging: logs,
         errors,
         rate_limits,
+        stores,
         limits_memory,
     } = config;
     let upstreams: Map<String, Value> = upstreams
@@ -59,6 +60,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
         },
         "upstreams": upstreams,
         "limits_memory": size(*limits_memory),
+        "stores": limit_json::stores(stores),
         "rate_limits": limit_json::all(rate_limits),
         "routes": routes.iter().map(|r| route_json::whole(config, r)).collect::<Vec<_>>(),
         "drain": { "delay": duration(drain.delay), "deadline": duration(drain.deadline) },

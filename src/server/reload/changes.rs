@@ -30,6 +30,7 @@ impl Changes {
         let listeners = moved_listeners(old, new);
         changes.compare("listener", &listeners, &new.listeners, |l| &l.name);
         changes.compare("limit", &old.rate_limits, &new.rate_limits, |l| &l.name);
+        changes.compare("store", &old.stores, &new.stores, |s| &s.name);
         changes.compare("upstream", &old.upstreams, &new.upstreams, |u| &u.name);
         changes.compare("route", &moved(old, new), &unplaced(new), |r| &r.name);
         changes
