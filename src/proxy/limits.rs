@@ -197,6 +197,7 @@ fn refuse(limit: &Limit, verdict: &Verdict) -> Refusal {
         Reason::RateLimited,
         format!("the limit {name} admits no more requests for now"),
     );
+    refusal.limit = Some(name.as_str().into());
     refusal.fields.extend(retry_after(verdict.wait));
     refusal
         .fields
@@ -208,7 +209,9 @@ fn refuse(limit: &Limit, verdict: &Verdict) -> Refusal {
 fn refuse_keyless(limit: &Limit) -> Refusal {
     let (name, key) = (&limit.name, &limit.policy.key);
     let detail = format!("the limit {name} asks for {key}, which is missing");
-    Refusal::because(Reason::RateLimited, detail)
+    let mut refusal = Refusal::because(Reason::RateLimited, detail);
+    refusal.limit = Some(name.as_str().into());
+    refusal
 }
 
 /// The fields that a refusal carries.

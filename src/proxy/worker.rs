@@ -40,7 +40,8 @@ pub struct Worker {
     pub complaints: Complaints,
     /// Client connections that it serves.
     pub connections: Cell<usize>,
-    /// Empty tallies of requests that ended.
+    /// Empty tallies of requests that ended. Boxed: the boxes are what is kept.
+    #[allow(clippy::vec_box)]
     pub(super) tallies: RefCell<Vec<Box<Tally>>>,
     /// Where the key of a request is put together; never kept over an await.
     pub key: RefCell<Vec<u8>>,

@@ -24,6 +24,7 @@ mod harness;
 mod header_changes;
 mod hostile;
 mod hygiene;
+mod limits;
 mod listeners;
 mod log_format;
 mod messages;
