@@ -101,13 +101,22 @@ mod tests {
     fn a_url_says_where_and_who() {
         let read = url("rediss://me:p%40ss@[::1]:7000/3").unwrap();
         assert!(read.is_secure);
-        assert_eq!((read.host.as_str(), read.port, read.database), ("::1", 7000, 3));
+        assert_eq!(
+            (read.host.as_str(), read.port, read.database),
+            ("::1", 7000, 3)
+        );
         assert_eq!(read.user.as_deref(), Some("me"));
         assert_eq!(read.password, Some(Secret("p@ss".into())));
         let read = url("redis://cache").unwrap();
-        assert_eq!((read.host.as_str(), read.port, read.database), ("cache", 6379, 0));
+        assert_eq!(
+            (read.host.as_str(), read.port, read.database),
+            ("cache", 6379, 0)
+        );
         assert_eq!((read.user, read.password), (None, None));
-        assert_eq!(url("redis://:secret@h").unwrap().password, Some(Secret("secret".into())));
+        assert_eq!(
+            url("redis://:secret@h").unwrap().password,
+            Some(Secret("secret".into()))
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::http::forwarded::Networks;
 use crate::http::key::{self, Facts, Key};
 use crate::limit::{Fill, KeyId, Limiter, Quota, Room, Seed, Verdict};
 use crate::metrics::LimitStats;
+use crate::store::{Asking, Level};
 use crate::time::Nanos;
 use place::{OnFailure, Place, Said, Source, Use};
 
@@ -185,6 +186,14 @@ impl Limit {
         place::without(on_failure, &self.buckets, used, self.policy.quota, now)
     }
 
+    /// Waits for the answer of its store, as long as that may take; `None` where it failed.
+    pub async fn hear(&self, asking: Asking) -> Option<Level> {
+        match &self.place {
+            Place::Shared(shared) => shared.store.wait(asking).await.ok(),
+            Place::Local => None,
+        }
+    }
+
     /// A request that took `cost` tokens of `source` does not take place.
     pub fn give_back(&self, key: KeyId, source: Source, cost: u64, now: Nanos) {
         match (source, &self.place) {
@@ -256,7 +265,8 @@ impl Buckets {
         if used.patience.is_zero() {
             self.limiter.check(used.key, used.cost, now)
         } else {
-            self.limiter.reserve(used.key, used.cost, now, used.patience)
+            self.limiter
+                .reserve(used.key, used.cost, now, used.patience)
         }
     }
 

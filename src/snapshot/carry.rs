@@ -244,8 +244,9 @@ impl Carry {
 
     /// A store; its thread, its connection and what it counted.
     pub fn store(&mut self, name: &str, address: Address) -> Arc<Link> {
-        self.stores
-            .claim((name.to_owned(), address.clone()), || Link::new(name, address))
+        self.stores.claim((name.to_owned(), address.clone()), || {
+            Link::new(name, address)
+        })
     }
 
     /// The leases of a limit.

@@ -72,6 +72,11 @@ impl Snapshot {
             .for_each(|upstream| upstream.enforce());
         self.limits.iter().for_each(|limit| limit.enforce(now));
     }
+
+    /// Lets the stores connect that have not begun to.
+    pub fn begin_stores(&self) {
+        self.stores.iter().for_each(|store| store.link().begin());
+    }
 }
 
 /// What the table answers: a route, and how much of the path its prefix matched.

@@ -235,7 +235,14 @@ impl Store {
     /// # Errors
     /// The store is away, fails, or does not answer in time.
     pub async fn check(&self, bucket: Bucket, terms: Terms, wish: Wish) -> Result<Level, Cause> {
-        let asking = self.ask(bucket, terms, wish)?;
+        self.wait(self.ask(bucket, terms, wish)?).await
+    }
+
+    /// Waits for an answer as long as the store's `timeout` says.
+    ///
+    /// # Errors
+    /// The store fails, or does not answer in time.
+    pub async fn wait(&self, asking: Asking) -> Result<Level, Cause> {
         match tokio::time::timeout(self.timeout, asking).await {
             Ok(answer) => answer,
             Err(_) => {

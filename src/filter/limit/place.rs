@@ -58,10 +58,13 @@ pub enum Said {
 
 /// A question that a store has not answered yet.
 pub struct Question {
-    /// The answer to come.
-    pub asking: Asking,
-    source: Source,
+    asking: Asking,
+    reading: Reading,
 }
+
+/// How the answer to a question is read.
+#[derive(Clone, Copy)]
+pub struct Reading(Source);
 
 /// Who gave tokens, and gets them back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +104,7 @@ impl Shared {
                     extra: 0,
                 };
                 let asking = self.store.ask(names.with_digest(digest), terms, wish)?;
-                let source = Source::Store(digest);
-                Ok(Said::Ask(Question { asking, source }))
+                Ok(Said::Ask(Question::new(asking, digest)))
             }
             Way::Leased(leases) => {
                 let want = Want {
@@ -111,12 +113,13 @@ impl Shared {
                     patience,
                 };
                 let digest = || digest(used.bytes);
-                let (taken, digest) = leases.take(&self.store, used.key.number(), digest, want, now);
+                let (taken, digest) =
+                    leases.take(&self.store, used.key.number(), digest, want, now);
                 let source = Source::Store(digest);
                 match taken {
                     Taken::Yes(level) => Ok(said(&level, source)),
                     Taken::No(level) => Ok(said(&level, Source::Nobody)),
-                    Taken::Wait(asking) => Ok(Said::Ask(Question { asking, source })),
+                    Taken::Wait(asking) => Ok(Said::Ask(Question::new(asking, digest))),
                     Taken::Away(cause) => Err(cause),
                 }
             }
@@ -127,7 +130,8 @@ impl Shared {
         let terms = Terms::from(quota);
         match &self.way {
             Way::Exact(names) => {
-                self.store.tell(names.with_digest(digest), terms, Wish::Give(cost));
+                self.store
+                    .tell(names.with_digest(digest), terms, Wish::Give(cost));
             }
             Way::Leased(leases) => {
                 leases.give(&self.store, known(key, digest), terms, cost, now);
@@ -139,7 +143,8 @@ impl Shared {
         let terms = Terms::from(quota);
         match &self.way {
             Way::Exact(names) => {
-                self.store.tell(names.with_digest(digest), terms, Wish::Owe(cost));
+                self.store
+                    .tell(names.with_digest(digest), terms, Wish::Owe(cost));
             }
             Way::Leased(leases) => leases.owe(&self.store, known(key, digest), terms, cost, now),
         }
@@ -162,7 +167,10 @@ impl Shared {
             Way::Leased(leases) => leases.names(),
         };
         let wish = if fills { Wish::Fill } else { Wish::Look };
-        let level = self.store.check(names.with_digest(digest), terms, wish).await?;
+        let level = self
+            .store
+            .check(names.with_digest(digest), terms, wish)
+            .await?;
         if let (true, Way::Leased(leases)) = (fills, &self.way) {
             leases.forget(key.number());
         }
@@ -171,10 +179,23 @@ impl Shared {
 }
 
 impl Question {
-    /// What the store's answer means, and who gave the tokens.
+    fn new(asking: Asking, digest: u128) -> Question {
+        let reading = Reading(Source::Store(digest));
+        Question { asking, reading }
+    }
+
+    /// The answer to come, and how to read it.
     #[must_use]
-    pub fn read(&self, level: &Level, cost: u64, quota: Quota) -> (Verdict, Source) {
-        (Terms::from(quota).verdict(cost, level), self.source)
+    pub fn part(self) -> (Asking, Reading) {
+        (self.asking, self.reading)
+    }
+}
+
+impl Reading {
+    /// What the store's answer means for a wish for `cost` tokens, and who gave them.
+    #[must_use]
+    pub fn read(self, level: &Level, cost: u64, quota: Quota) -> (Verdict, Source) {
+        (Terms::from(quota).verdict(cost, level), self.0)
     }
 }
 

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::effective::{duration, off};
-use crate::config::{Config, Cost, InFlight, LimitHeaders, MissingKey, OnStoreFailure, Rate, RateLimit, RedisUrl, Store, StoreUse, UsedLimit};
+use crate::config::{
+    Config, Cost, InFlight, LimitHeaders, MissingKey, OnStoreFailure, Rate, RateLimit, RedisUrl,
+    Store, StoreUse, UsedLimit,
+};
 use crate::http::key::Key;
 
 /// Every limit, also those that listeners and routes write themselves, by its name.
@@ -27,11 +30,22 @@ pub(super) fn stores(stores: &[Store]) -> Value {
             password,
         } = &store.redis;
         let scheme = if *is_secure { "rediss" } else { "redis" };
-        let who = if user.is_some() || password.is_some() { "***@" } else { "" };
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let who = if user.is_some() || password.is_some() {
+            "***@"
+        } else {
+            ""
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
         let url = format!("{scheme}://{who}{host}:{port}/{database}");
         let timeout = duration(store.timeout);
-        (store.name.clone(), json!({ "redis": url, "timeout": timeout }))
+        (
+            store.name.clone(),
+            json!({ "redis": url, "timeout": timeout }),
+        )
     });
     told.collect::<Map<String, Value>>().into()
 }

@@ -9,6 +9,7 @@ use super::answer::text;
 use crate::metrics::{Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
+use crate::store::Cause;
 use crate::time::{self, Nanos};
 
 /// The page in the format that the client prefers.
@@ -58,6 +59,7 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
         state.stats.write(&mut page, name);
     }
     write_limits(&mut page, snapshot, now);
+    write_stores(&mut page, snapshot, now);
     write_expiry(&mut page, snapshot);
     process::write(&mut page);
     page.finish()
@@ -75,6 +77,24 @@ fn write_limits(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
         let current = snapshot.limits.iter().find(|limit| limit.name == *name);
         let keys = current.map(|limit| limit.buckets().limiter().keys());
         stats.write(page, name, keys, evictions);
+    }
+}
+
+/// A store whose address was changed goes on counting.
+fn write_stores(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
+    let mut sums: BTreeMap<&str, [u64; Cause::ALL.len()]> = BTreeMap::new();
+    for ((name, _), link) in snapshot.carry.stores.alive(now) {
+        let sum = sums.entry(name).or_default();
+        for (sum, cause) in sum.iter_mut().zip(Cause::ALL) {
+            *sum += link.errors(cause);
+        }
+    }
+    for (name, sum) in sums {
+        for (count, cause) in sum.into_iter().zip(Cause::ALL) {
+            if count > 0 {
+                page.count(Metric::StoreErrors, &[name, cause.word()], count);
+            }
+        }
     }
 }
 

@@ -216,18 +216,18 @@ impl Admin {
                 &names.borrow(),
                 time::now(),
             )),
-            Page::Limits => answer::data(&limits::all(&shared.load(), config.limits_memory)),
+            Page::Limits => {
+                let most = config.limits_memory;
+                answer::data(&limits::all(&shared.load(), most, time::now()))
+            }
             Page::Bucket => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;
                 let (snapshot, now) = (shared.load(), time::now());
                 let path = head.uri.path();
                 let rest = path.strip_prefix("/limits/").unwrap_or_default();
-                answer::data(&if row.way.changes(&head.method) {
-                    limits::refill(&snapshot, rest, now)?
-                } else {
-                    limits::bucket(&snapshot, rest, now)?
-                })
+                let fills = row.way.changes(&head.method);
+                answer::data(&limits::bucket(&snapshot, rest, fills, now).await?)
             }
             Page::Reload => {
                 // Whatever it says: a body left unread would cost the connection.
