@@ -3,6 +3,7 @@
 mod deciding;
 mod failing;
 mod leasing;
+#[path = "../../tests/gateway/support/redis.rs"]
 mod redis;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use super::{Address, Bucket, Level, Link, Names, Presence, Store, Terms, Wish};
 use crate::time;
+use redis::Redis;
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +41,24 @@ const fn take_more(least: u64, extra: u64) -> Wish {
         least,
         patience: Duration::ZERO,
         extra,
+    }
+}
+
+fn address_of(redis: &Redis) -> Address {
+    Address {
+        port: redis.port,
+        ..nowhere()
+    }
+}
+
+fn nowhere() -> Address {
+    Address {
+        is_secure: false,
+        host: "127.0.0.1".into(),
+        port: 1,
+        database: 0,
+        user: None,
+        password: None,
     }
 }
 

@@ -25,6 +25,7 @@ mod header_changes;
 mod hostile;
 mod hygiene;
 mod limits;
+mod limits_redis;
 mod listeners;
 mod log_format;
 mod messages;

@@ -163,6 +163,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
         },
         errors: ErrorDetail::Full,
         rate_limits: Vec::new(),
+        stores: Vec::new(),
         limits_memory: 256 << 20,
     };
     assert_eq!(config, expected);

@@ -9,7 +9,7 @@ use super::*;
 #[tokio::test]
 async fn a_bucket_gives_its_burst_and_no_token_more() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     let terms = terms(10, HOUR);
     for taken in 1..=10u64 {
         let level = asked(&store, "a", terms, take(1)).await;
@@ -36,7 +36,7 @@ async fn a_bucket_gives_its_burst_and_no_token_more() {
 #[tokio::test]
 async fn tokens_come_back_in_the_time_that_the_rate_says() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     let terms = terms(2, Duration::from_millis(400));
     assert!(asked(&store, "a", terms, take(2)).await.granted);
     let refused = asked(&store, "a", terms, take(1)).await;
@@ -58,7 +58,7 @@ async fn tokens_come_back_in_the_time_that_the_rate_says() {
 #[tokio::test]
 async fn extra_tokens_are_as_many_as_there_are() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     // An interval whose product with 10 rounds if computed in doubles.
     let terms = terms(1_000_000, Duration::from_nanos(3_599_999_999_999));
     let wish = take_more(1, 999_998);
@@ -75,7 +75,7 @@ async fn extra_tokens_are_as_many_as_there_are() {
 #[tokio::test]
 async fn tokens_are_given_back_owed_looked_at_and_filled_up() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     let terms = terms(10, HOUR);
     asked(&store, "a", terms, take(8)).await;
     let level = asked(&store, "a", terms, Wish::Give(3)).await;
@@ -99,7 +99,7 @@ async fn tokens_are_given_back_owed_looked_at_and_filled_up() {
 #[tokio::test]
 async fn a_bucket_vanishes_when_it_is_full_again() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     asked(&store, "a", terms(10, Duration::from_millis(20)), take(10)).await;
     asked(&store, "b", terms(10, HOUR), take(1)).await;
     let name = bucket("b").name();
@@ -111,7 +111,7 @@ async fn a_bucket_vanishes_when_it_is_full_again() {
 #[tokio::test]
 async fn a_changed_limit_keeps_the_bucket_as_full_as_it_was() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     asked(&store, "a", terms(100, HOUR), take(75)).await;
     // A quarter is left of 1,000 tokens at another rate; and of the first terms again.
     let wider = terms(1000, HOUR / 7);
@@ -130,7 +130,7 @@ async fn a_changed_limit_keeps_the_bucket_as_full_as_it_was() {
 #[tokio::test]
 async fn a_clock_that_was_set_back_forgives_nothing_and_locks_nobody_out() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     until_here(&store).await;
     let terms = terms(10, HOUR);
     let name = bucket("a").name();
@@ -146,7 +146,7 @@ async fn a_clock_that_was_set_back_forgives_nothing_and_locks_nobody_out() {
 #[tokio::test]
 async fn many_questions_at_once_share_a_connection_and_get_what_one_bucket_has() {
     let redis = Redis::start(&[]);
-    let stores = [(); 3].map(|()| connect_to(redis.address(), LONG));
+    let stores = [(); 3].map(|()| connect_to(address_of(&redis), LONG));
     let terms = terms(500, HOUR);
     let asking: Vec<_> = (0..1500)
         .map(|turn| stores[turn % 3].ask(bucket("a"), terms, take(1)).unwrap())

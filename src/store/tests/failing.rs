@@ -1,10 +1,9 @@
 //! What a store does when Redis is hurt: it fails at once, says why, and is back by itself.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::TcpListener;
 
-use super::redis::{Redis, free_port};
+use super::redis::{Redis, Slow, free_port};
 use super::*;
 use crate::store::Cause;
 
@@ -26,7 +25,7 @@ async fn until_away(store: &Store, cause: Cause) {
 async fn a_store_that_is_not_there_is_away_and_found_when_it_comes() {
     let mut redis = Redis::start(&[]);
     redis.stop();
-    let store = connect_to(redis.address(), Duration::from_secs(2));
+    let store = connect_to(address_of(&redis), Duration::from_secs(2));
     until_away(&store, Cause::Connect).await;
     let refused = store.ask(bucket("a"), terms(1, HOUR), take(1));
     assert_eq!(refused.unwrap_err(), Cause::Connect, "nobody waits for it");
@@ -38,7 +37,7 @@ async fn a_store_that_is_not_there_is_away_and_found_when_it_comes() {
 #[tokio::test]
 async fn a_server_that_dies_is_noticed_at_once_and_begins_anew() {
     let mut redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     assert!(asked(&store, "a", terms(1, HOUR), take(1)).await.granted);
     redis.stop();
     let answer = store.check(bucket("a"), terms(1, HOUR), take(1)).await;
@@ -58,7 +57,7 @@ async fn a_server_that_dies_is_noticed_at_once_and_begins_anew() {
 #[tokio::test]
 async fn a_frozen_server_costs_one_timeout_and_is_back_when_it_thaws() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), Duration::from_secs(1));
+    let store = connect_to(address_of(&redis), Duration::from_secs(1));
     until_back(&store).await;
     redis.freeze();
     let asking: Vec<_> = (0..100)
@@ -76,7 +75,7 @@ async fn a_frozen_server_costs_one_timeout_and_is_back_when_it_thaws() {
 #[tokio::test]
 async fn who_gives_up_first_sends_the_store_away_himself() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     until_back(&store).await;
     redis.freeze();
     let asking = store.ask(bucket("a"), terms(10, HOUR), take(1)).unwrap();
@@ -91,7 +90,7 @@ async fn who_gives_up_first_sends_the_store_away_himself() {
 async fn a_full_server_is_away_until_it_has_room() {
     // It needs more than that for itself.
     let redis = Redis::start(&["--maxmemory", "100kb", "--maxmemory-policy", "noeviction"]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     until_away(&store, Cause::Full).await;
     assert_eq!(redis.say("CONFIG SET maxmemory 100mb"), "+OK");
     until_back(&store).await;
@@ -104,7 +103,7 @@ async fn a_full_server_is_away_until_it_has_room() {
 #[tokio::test]
 async fn a_wrong_password_is_told_from_a_server_that_is_gone() {
     let redis = Redis::start(&["--requirepass", "right"]);
-    let mut address = redis.address();
+    let mut address = address_of(&redis);
     let store = connect_to(address.clone(), LONG);
     until_away(&store, Cause::Auth).await;
     address.password = Some("wrong".into());
@@ -120,7 +119,7 @@ async fn a_user_that_may_not_do_what_limits_need_is_refused_and_one_that_may_jus
     let redis = Redis::start(&[]);
     let rights = "on >secret ~tidegate:* -@all +evalsha +script|load +time +get +set +del";
     assert_eq!(redis.say(&format!("ACL SETUSER limits {rights}")), "+OK");
-    let mut address = redis.address();
+    let mut address = address_of(&redis);
     address.user = Some("limits".into());
     address.password = Some("secret".into());
     let store = connect_to(address, LONG);
@@ -135,7 +134,7 @@ async fn a_user_that_may_not_do_what_limits_need_is_refused_and_one_that_may_jus
 #[tokio::test]
 async fn a_server_that_has_become_a_replica_is_away_and_back_when_it_leads_again() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     until_back(&store).await;
     assert_eq!(
         redis.say(&format!("REPLICAOF 127.0.0.1 {}", free_port())),
@@ -151,7 +150,7 @@ async fn a_server_that_has_become_a_replica_is_away_and_back_when_it_leads_again
 #[tokio::test]
 async fn a_forgotten_script_is_told_again_and_nobody_notices() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     until_back(&store).await;
     for turn in 1..=5 {
         assert_eq!(redis.say("SCRIPT FLUSH"), "+OK");
@@ -172,7 +171,7 @@ async fn a_forgotten_script_is_told_again_and_nobody_notices() {
 #[tokio::test]
 async fn somebody_elses_key_fails_alone() {
     let redis = Redis::start(&[]);
-    let store = connect_to(redis.address(), LONG);
+    let store = connect_to(address_of(&redis), LONG);
     until_back(&store).await;
     assert_eq!(redis.say(&format!("LPUSH {} x", bucket("a").name())), ":1");
     let answer = store.check(bucket("a"), terms(10, HOUR), take(1)).await;
@@ -184,7 +183,7 @@ async fn somebody_elses_key_fails_alone() {
 #[tokio::test]
 async fn more_questions_than_may_wait_fail_at_once() {
     // Nobody has begun the thread.
-    let store = Store::new(Arc::new(Link::new("main", Redis::nowhere())), LONG);
+    let store = Store::new(Arc::new(Link::new("main", nowhere())), LONG);
     let waiting: Vec<_> = (0..5000)
         .map(|_| store.ask(bucket("a"), terms(1, HOUR), take(1)).unwrap())
         .collect();
@@ -196,7 +195,7 @@ async fn more_questions_than_may_wait_fail_at_once() {
 async fn a_slow_server_is_away_until_it_is_fast_again() {
     let redis = Redis::start(&[]);
     let slow = Slow::before(redis.port);
-    let mut address = redis.address();
+    let mut address = address_of(&redis);
     address.port = slow.port;
     let store = connect_to(address, Duration::from_millis(500));
     until_back(&store).await;
@@ -233,10 +232,7 @@ async fn replies_of_a_failover_are_told_apart() {
         ("what is this", Cause::Reply),
     ] {
         let port = says_always(reply);
-        let address = Address {
-            port,
-            ..Redis::nowhere()
-        };
+        let address = Address { port, ..nowhere() };
         let store = connect_to(address, LONG);
         until_away(&store, cause).await;
     }
@@ -256,54 +252,4 @@ fn says_always(reply: &'static str) -> u16 {
         }
     });
     port
-}
-
-/// A proxy that keeps each piece of an answer back for a while.
-struct Slow {
-    port: u16,
-    millis: Arc<AtomicU64>,
-}
-
-impl Slow {
-    fn before(port: u16) -> Slow {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let own = listener.local_addr().unwrap().port();
-        let millis = Arc::new(AtomicU64::new(0));
-        let shared = millis.clone();
-        std::thread::spawn(move || {
-            for near in listener.incoming() {
-                let near = near.unwrap();
-                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else {
-                    continue;
-                };
-                let pairs = [
-                    (
-                        near.try_clone().unwrap(),
-                        far.try_clone().unwrap(),
-                        Arc::default(),
-                    ),
-                    (far, near, shared.clone()),
-                ];
-                for (from, to, millis) in pairs {
-                    std::thread::spawn(move || carry(from, to, &millis));
-                }
-            }
-        });
-        Slow { port: own, millis }
-    }
-
-    fn delay(&self, millis: u64) {
-        self.millis.store(millis, Ordering::SeqCst);
-    }
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream, millis: &AtomicU64) {
-    let mut bytes = [0; 65536];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        std::thread::park_timeout(Duration::from_millis(millis.load(Ordering::SeqCst)));
-        if to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Both);
 }

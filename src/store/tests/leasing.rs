@@ -14,7 +14,7 @@ struct Gateway {
 impl Gateway {
     fn before(redis: &Redis) -> Gateway {
         Gateway {
-            store: connect_to(redis.address(), LONG),
+            store: connect_to(address_of(redis), LONG),
             leases: Arc::new(Leases::new(Names::new("limit", "client_ip"), 1000)),
         }
     }
@@ -121,7 +121,7 @@ async fn a_full_map_asks_for_each_request_and_admits_no_more() {
     let redis = Redis::start(&[]);
     let leases = Arc::new(Leases::new(Names::new("limit", "client_ip"), 1));
     let gateway = Gateway {
-        store: connect_to(redis.address(), LONG),
+        store: connect_to(address_of(&redis), LONG),
         leases,
     };
     let terms = terms(10, HOUR);

@@ -10,6 +10,9 @@ mod gateway;
 pub(crate) mod h2;
 mod metrics;
 mod namespace;
+// What is not needed here, the tests of stores need.
+#[allow(dead_code)]
+mod redis;
 mod setup;
 mod tls;
 mod upstream;
@@ -25,6 +28,7 @@ pub(crate) use gateway::{Follower, Gateway, TIDEGATE, unique_directory};
 pub(crate) use h2::H2;
 pub(crate) use metrics::Samples;
 pub(crate) use namespace::{mounted, without_events};
+pub(crate) use redis::{Redis, Slow, free_port};
 pub(crate) use setup::Setup;
 pub(crate) use tls::{Authority, Kind, Pair, Visitor, tls_file};
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
