@@ -66,6 +66,40 @@ pub(super) async fn wait(exchange: &mut Exchange, pending: Pending) -> Result<()
     Ok(())
 }
 
+/// Takes a place among the requests that the route carries at once.
+///
+/// # Errors
+/// 429 `concurrency_limited`; what the rate limits had given is back where it was.
+pub(super) fn enter(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    host: Option<&HeaderValue>,
+) -> Result<(), Refusal> {
+    let route = exchange.route();
+    let Some(bound) = route.and_then(|route| route.max_in_flight.as_ref()) else {
+        return Ok(());
+    };
+    let place = {
+        let mut scratch = exchange.client.worker.key.borrow_mut();
+        bound.enter(&facts(exchange, parts, host), &mut scratch)
+    };
+    if place.is_some() {
+        exchange.place = place;
+        return Ok(());
+    }
+    let whose = match &bound.key {
+        None => "",
+        Some(_) => " of one key",
+    };
+    let name = exchange.route().map_or("", |route| &route.name);
+    let detail = format!(
+        "route {name} carries {} requests{whose} at once",
+        bound.most
+    );
+    exchange.give_back();
+    Err(Refusal::because(Reason::ConcurrencyLimited, detail))
+}
+
 /// Asks one limit; tells when the request's turn is, if that is not now.
 fn ask_one(
     exchange: &mut Exchange,

@@ -158,6 +158,7 @@ async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Targ
     if let Some(pending) = limits::ask(exchange, parts, head.host.as_ref(), Owner::Route)? {
         Box::pin(limits::wait(exchange, pending)).await?;
     }
+    limits::enter(exchange, parts, head.host.as_ref())?;
     exchange.settle_limits();
     Ok((head, target))
 }

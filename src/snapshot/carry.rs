@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::in_flight::Counts;
 use crate::filter::limit::Buckets;
 use crate::limit::{Quota, Room, Seed};
 use crate::metrics::{LimitStats, ListenerStats, RouteStats};
@@ -34,6 +35,8 @@ pub struct Carry {
     pub listeners: Kept<String, ListenerState>,
     /// Buckets, by the name of the limit and the definition of its key.
     pub buckets: Kept<(String, String), Buckets>,
+    /// Requests under way, by route name and the definition of the key that they are counted by.
+    in_flight: Kept<(String, String), Counts>,
     /// Counters of limits, by name.
     pub limits: Kept<String, LimitStats>,
     /// What all buckets together may take.
@@ -174,6 +177,7 @@ impl Carry {
             endpoints,
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
             buckets: Kept::succeed(previous.map(|p| &p.buckets), now),
+            in_flight: Kept::succeed(previous.map(|p| &p.in_flight), now),
             limits: Kept::succeed(previous.map(|p| &p.limits), now),
             room: previous.map_or_else(|| Arc::new(Room::new(0)), |p| p.room.clone()),
             seed: previous.map_or_else(Seed::random, |p| p.seed),
@@ -197,6 +201,7 @@ impl Carry {
             endpoints,
             listeners: previous.listeners.clone(),
             buckets: previous.buckets.clone(),
+            in_flight: previous.in_flight.clone(),
             limits: previous.limits.clone(),
             room: previous.room.clone(),
             seed: previous.seed,
@@ -230,6 +235,13 @@ impl Carry {
         self.buckets.claim((limit.to_owned(), key.to_owned()), || {
             Buckets::new(quota, max_keys, room.clone(), seed, now)
         })
+    }
+
+    /// The requests that a route has under way.
+    pub fn in_flight(&mut self, route: &str, key: &str) -> Arc<Counts> {
+        let seed = self.seed;
+        self.in_flight
+            .claim((route.to_owned(), key.to_owned()), || Counts::new(seed))
     }
 
     /// The counters of a limit.
