@@ -11,7 +11,7 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] | why a request was refused; the clock; deadlines; "please finish" |
+//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] `sync` | why a request was refused; the clock; deadlines; "please finish"; locks |
 //! | 1 cores | [`http`] [`limit`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; how often; which route; what is counted; what is logged; certificates |
 //! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
@@ -72,6 +72,7 @@ pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
+mod sync;
 pub mod telemetry;
 pub mod time;
 pub mod timer;

@@ -1,6 +1,11 @@
 //! Rate limits: token buckets by key, exact under any number of threads, in bounded memory.
 
+mod cells;
+mod engine;
+mod heavy;
+mod law;
 mod limiter;
+mod page;
 mod quota;
 mod room;
 mod seed;
