@@ -14,6 +14,7 @@ use crate::filter::limit::Buckets;
 use crate::limit::{Quota, Room, Seed};
 use crate::metrics::{LimitStats, ListenerStats, RouteStats};
 use crate::time::Nanos;
+use crate::tls::Target;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
 
@@ -43,6 +44,8 @@ pub struct Carry {
     room: Arc<Room>,
     /// What keys are hashed with.
     seed: Seed,
+    /// By upstream name and TLS settings: with the sessions that can be resumed.
+    secure: Kept<(String, u64), Target>,
     next_uid: u64,
     /// Counters of the listener that had each number last.
     numbered: Vec<Arc<ListenerStats>>,
@@ -181,6 +184,7 @@ impl Carry {
             limits: Kept::succeed(previous.map(|p| &p.limits), now),
             room: previous.map_or_else(|| Arc::new(Room::new(0)), |p| p.room.clone()),
             seed: previous.map_or_else(Seed::random, |p| p.seed),
+            secure: Kept::succeed(previous.map(|p| &p.secure), now),
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
         }
@@ -205,6 +209,7 @@ impl Carry {
             limits: previous.limits.clone(),
             room: previous.room.clone(),
             seed: previous.seed,
+            secure: previous.secure.clone(),
             next_uid: previous.next_uid,
             numbered: previous.numbered.clone(),
         }
@@ -267,6 +272,16 @@ impl Carry {
                 stats,
             }
         })
+    }
+
+    /// TLS towards an endpoint of `upstream`, with the sessions of whoever had the same settings before.
+    pub fn secure(&mut self, upstream: &str, target: &Target) -> Target {
+        let key = (upstream.to_owned(), target.digest);
+        let kept = self.secure.claim(key, || target.clone());
+        Target {
+            config: kept.config.clone(),
+            ..target.clone()
+        }
     }
 
     /// The state of an endpoint; a new one gets the lowest slot that no other holds.
