@@ -158,8 +158,15 @@ impl Cells {
         is_meant
     }
 
-    /// Moves the hand over so many slots, and forgets what is full.
+    /// Moves the hand over so many slots, and forgets what is full and need not be remembered.
+    #[inline]
     pub(super) fn sweep(&mut self, slots: usize, ledger: &Ledger) -> Swept {
+        let keeps = self.law.keeps(self.latest);
+        self.pass(slots, self.latest.saturating_sub(keeps), ledger)
+    }
+
+    /// Moves the hand over so many slots, and forgets what was full at a moment.
+    fn pass(&mut self, slots: usize, full_by: u64, ledger: &Ledger) -> Swept {
         let mut swept = Swept::default();
         for _ in 0..slots {
             let (number, at) = self.hand;
@@ -175,7 +182,7 @@ impl Cells {
                     (number + 1, 0)
                 }
                 // What follows moves into its place.
-                Some(slot) if slot.tag != 0 && slot.full_at <= self.latest => {
+                Some(slot) if slot.tag != 0 && slot.full_at <= full_by => {
                     page.remove(at);
                     swept.forgotten += 1;
                     (number, at)
@@ -193,7 +200,7 @@ impl Cells {
         swept
     }
 
-    /// Moves the hand over enough slots to meet [`PROBED`] buckets, but over none twice.
+    /// Moves the hand over enough slots to meet [`PROBED`] buckets, but over none twice, and forgets what is full.
     pub(super) fn probe(&mut self, ledger: &Ledger) -> Swept {
         let most = 2 * PROBED;
         let slots = if self.pages.len() > 1 {
@@ -201,13 +208,13 @@ impl Cells {
         } else {
             self.round().min(most)
         };
-        self.sweep(slots, ledger)
+        self.pass(slots, self.latest, ledger)
     }
 
-    /// Slots that the hand passes on its way round.
+    /// Steps of the hand for one way round, even if it forgets all that it meets.
     pub(super) fn round(&self) -> usize {
         let slots: u64 = self.pages.iter().map(|page| page.bytes() / 16 + 1).sum();
-        usize::try_from(slots).unwrap_or(usize::MAX) + 1
+        usize::try_from(slots + self.held).unwrap_or(usize::MAX) + 1
     }
 
     pub(super) fn pages(&self) -> usize {

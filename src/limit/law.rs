@@ -7,7 +7,8 @@
 //! again it would be credit: with a burst of 10 and 20 in turn, whatever trickles into the small bucket would double in
 //! the large one, and the limit would admit more than `burst + rate·t` of either quota. So where a burst as large was
 //! in force within the last ten minutes, what may have come in since then counts token by token, and only the rest by
-//! ratio. A bucket that was not used meanwhile comes out exactly as it went in.
+//! ratio. For that a bucket is remembered beyond the moment at which it is full, as long as the tokens that run over
+//! would not have filled the larger one either.
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(super) struct Law {
     /// Since when, in nanoseconds of the process.
     pub(super) since: u64,
     change: Option<Change>,
+    /// In which the tokens come that a larger burst of late has more than this one.
+    keeps: u64,
 }
 
 /// From the law before to this one.
@@ -42,22 +45,32 @@ impl Law {
     /// When a bucket is full under this law that would have been full at `full_at` under the one before, if its shard
     /// changed laws at `switched`.
     pub(super) fn convert(&self, full_at: u64, switched: u64) -> u64 {
-        let backlog = full_at.saturating_sub(switched);
-        match &self.change {
-            Some(change) if backlog > 0 => {
-                let came_in = switched.saturating_sub(change.from_since);
-                let came_in = came_in.saturating_add(change.came_in_before);
-                switched + change.backlog(&self.quota, backlog, came_in)
-            }
-            _ => full_at,
+        let Some(change) = &self.change else {
+            return full_at;
+        };
+        let came_in = switched.saturating_sub(change.from_since);
+        let came_in = came_in.saturating_add(change.came_in_before);
+        let backlog = i128::from(full_at) - i128::from(switched);
+        let full_at = i128::from(switched) + change.backlog(&self.quota, backlog, came_in);
+        u64::try_from(full_at.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// How long a bucket is remembered after it is full, in nanoseconds.
+    #[inline]
+    pub(super) fn keeps(&self, now: u64) -> u64 {
+        if self.keeps > 0 && now.saturating_sub(self.since) < LATELY {
+            self.keeps
+        } else {
+            0
         }
     }
 }
 
 impl Change {
-    fn backlog(&self, to: &Quota, backlog: u64, came_in: u64) -> u64 {
+    /// Nanoseconds from full under `to`; below 0 where the bucket is full since a while.
+    fn backlog(&self, to: &Quota, backlog: i128, came_in: u64) -> i128 {
         let (old, new) = (i128::from(self.from.scale()), i128::from(to.scale()));
-        let left = old - i128::from(backlog);
+        let left = old - backlog;
         let single = self.counted_singly(to, left, came_in);
         // (nanoseconds of a token now) / (then), times what the burst grows beyond any that was in force lately.
         let tokens_grow = i128::from(to.size().max(self.highest));
@@ -71,7 +84,7 @@ impl Change {
         let next = new - single_now - ratio_now;
         // Nobody is locked out by an old rate: a debt lasts as long as it would have, or as one bucket takes to fill.
         let longest = new + new.max(-left);
-        u64::try_from(next.clamp(0, longest)).unwrap_or(0)
+        next.min(longest)
     }
 
     /// Of what is left in a bucket, that which may have come in since a burst as large was in force.
@@ -114,6 +127,7 @@ impl Laws {
             quota,
             since: now,
             change: None,
+            keeps: 0,
         };
         Laws {
             now: Arc::new(law),
@@ -137,12 +151,17 @@ impl Laws {
             turnover_before.saturating_add((came_in << 64).div_ceil(u128::from(old.quota.scale())));
         self.remember(old.quota.size(), now);
         let change = self.weigh(&old, &quota, turnover_before);
+        let highest = self.heights.first().map_or(0, |height| height.size);
+        let keeps = highest
+            .saturating_sub(quota.size())
+            .saturating_mul(quota.interval());
         self.now = Arc::new(Law {
             epoch: old.epoch + 1,
             engine: Engine::new(&quota),
             quota,
             since: now,
             change: Some(change),
+            keeps,
         });
     }
 

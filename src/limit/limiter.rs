@@ -83,7 +83,7 @@ impl Limiter {
             self.epoch.store(epoch, Ordering::Release);
             self.convert_all();
         }
-        self.shed_keys();
+        self.shed_keys(now);
     }
 
     /// Takes `cost` tokens if they are there; a refusal takes nothing. A cost above the burst is never admitted
@@ -235,6 +235,7 @@ impl Limiter {
         cells.sweep(SWEPT_FOR_A_KEY, &self.ledger);
         if self.ledger.is_over_room() {
             self.shed(cells, key);
+            self.shed(cells, key);
         }
         let mut tries = 0..MOST_TRIES;
         while !self.ledger.take_key() {
@@ -263,13 +264,13 @@ impl Limiter {
         }
         let mut seen = here.live;
         let mut victim = here.nearest.map(|slot| (None, slot));
-        let own = self.number_of(key);
+        let (own, now) = (self.number_of(key), cells.latest);
         let others = (1..self.shards.len()).map(|step| (own + step) % self.shards.len());
         for number in others {
             if seen >= PROBED as u64 {
                 break;
             }
-            let Some(mut cells) = self.try_enter(number) else {
+            let Some(mut cells) = self.try_enter(number, now) else {
                 continue;
             };
             let there = cells.probe(&self.ledger);
@@ -282,7 +283,7 @@ impl Limiter {
         match victim {
             Some((None, slot)) => self.evict(cells, slot),
             Some((Some(number), slot)) => {
-                if let Some(mut cells) = self.try_enter(number) {
+                if let Some(mut cells) = self.try_enter(number, now) {
                     self.evict(&mut cells, slot);
                 }
             }
@@ -311,13 +312,13 @@ impl Limiter {
     }
 
     /// Forgets buckets until there are no more than the bound.
-    fn shed_keys(&self) {
+    fn shed_keys(&self, now: Nanos) {
         let mut shards = self.shards.iter().cycle();
         while self.ledger.holds_too_many() {
             let Some(shard) = shards.next() else {
                 return;
             };
-            let mut cells = self.enter(shard, Nanos(0));
+            let mut cells = self.enter(shard, now);
             let swept = cells.probe(&self.ledger);
             if let (0, Some(slot)) = (swept.forgotten, swept.nearest) {
                 self.evict(&mut cells, slot);
@@ -345,7 +346,7 @@ impl Limiter {
         cells
     }
 
-    fn try_enter(&self, number: usize) -> Option<MutexGuard<'_, Cells>> {
+    fn try_enter(&self, number: usize, now: u64) -> Option<MutexGuard<'_, Cells>> {
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut cells = match self.shards[number].0.try_lock() {
             Ok(cells) => cells,
@@ -353,6 +354,7 @@ impl Limiter {
             Err(TryLockError::WouldBlock) => return None,
         };
         self.bring_up_to(&mut cells, epoch);
+        cells.latest = cells.latest.max(now);
         Some(cells)
     }
 
@@ -413,7 +415,7 @@ fn hold<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A power of two, at least eight for each core that this process may use.
-fn shards() -> usize {
+pub(super) fn shards() -> usize {
     static SHARDS: OnceLock<usize> = OnceLock::new();
     *SHARDS.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

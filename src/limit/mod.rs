@@ -55,3 +55,6 @@ pub struct Heavy {
 
 /// Bytes of a limited key's name that are kept.
 pub const LONGEST_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests;
