@@ -2,7 +2,6 @@
 
 use super::keys::tables;
 use super::schema::Preset::{Absent, Derived, Required, Value};
-use super::schema::Shape;
 use super::schema::Shape::{
     AnyOf, Cost, Duration, Integer, KeyPart, Many, Name, Network, OneOrMore, OrOff, Rate, Secret,
     Table, Words,
@@ -26,7 +25,7 @@ tables! {
         "max_wait" Duration(0), Value("0s"), Live, Now, "A request that comes too early waits for its turn, at most this long, instead of being refused at once.";
         "max_waiting" Integer(1, 1_000_000), Value("1000"), Live, Now, "Most requests that wait at once.";
         "max_keys" Integer(1, MOST_KEYS), Value("1000000"), Live, Now, "Most buckets; a full one is forgotten first, for that loses nothing.";
-        "store" AnyOf(&[Words(&["local"], &[]), Shape::Later("a store that gateways share", &Table(LIMIT_STORE))]), Value("local"), Live, Now, "Where the buckets are: with this process, or `{redis: NAME}`.";
+        "store" AnyOf(&[Words(&["local"], &[]), Table(LIMIT_STORE)]), Value("local"), Live, Now, "Where the buckets are: with this process, or `{redis: NAME}`.";
         "on_store_failure" Words(&["local", "allow", "deny"], &[]), Value("local"), Live, Now, "What holds while the store is away: buckets of this process, no limit, or 503.";
         "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Now, "`observe` refuses nothing: what it would refuse is counted.";
         "candidate" Table(CANDIDATE), Absent, Live, Now, "A second rate that is computed beside the first, and only counted.";
@@ -56,7 +55,7 @@ tables! {
         "max_wait" Duration(0), Value("0s"), Live, Now, "Delays instead of refusing.";
         "max_waiting" Integer(1, 1_000_000), Value("1000"), Live, Now, "Most requests that wait at once.";
         "max_keys" Integer(1, MOST_KEYS), Value("1000000"), Live, Now, "Most buckets.";
-        "store" AnyOf(&[Words(&["local"], &[]), Shape::Later("a store that gateways share", &Table(LIMIT_STORE))]), Value("local"), Live, Now, "Where the buckets are.";
+        "store" AnyOf(&[Words(&["local"], &[]), Table(LIMIT_STORE)]), Value("local"), Live, Now, "Where the buckets are.";
         "on_store_failure" Words(&["local", "allow", "deny"], &[]), Value("local"), Live, Now, "What holds while the store is away.";
         "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Now, "`observe` refuses nothing.";
         "candidate" Table(CANDIDATE), Absent, Live, Now, "A second rate that is only counted.";

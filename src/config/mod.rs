@@ -68,7 +68,7 @@ pub use endpoints::{Endpoint, EndpointHost};
 pub use in_flight::InFlight;
 pub use json_schema::json_schema;
 pub use limit_uses::UsedLimit;
-pub use load::{Loaded, Reading, load, parse_text, read, read_again};
+pub use load::{Loaded, Reading, load, parse_text, read, read_again, read_text};
 pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
@@ -77,7 +77,7 @@ pub use redirects::{Redirect, RedirectPath};
 pub use respond::Respond;
 pub use retries::{Backoff, Retry, RetryOn};
 pub use stores::{RedisUrl, Store};
-pub use tls::{CertificateFiles, Tls};
+pub use tls::{CertificateFiles, PairInForce, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
 

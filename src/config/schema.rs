@@ -315,6 +315,9 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::LogFormat => log_line::format(text).map(drop),
         Shape::LogKey => log_line::key(text).map(drop),
         Shape::Text | Shape::Body => Ok(()),
+        Shape::AnyOf(all) if let Some(of) = all.iter().find(|one| one.keys().is_empty()) => {
+            check_scalar(of, value)
+        }
         // `OrOff` of a map: `off` was not what is written.
         _ => Err(Fault::new(
             format!("{} does not fit here", quote(value.shown())),

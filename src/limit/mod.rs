@@ -1,6 +1,11 @@
 //! Rate limits: token buckets by key, exact under any number of threads, in bounded memory.
 
+mod cells;
+mod engine;
+mod heavy;
+mod law;
 mod limiter;
+mod page;
 mod quota;
 mod room;
 mod seed;
@@ -50,3 +55,6 @@ pub struct Heavy {
 
 /// Bytes of a limited key's name that are kept.
 pub const LONGEST_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests;

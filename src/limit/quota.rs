@@ -51,7 +51,8 @@ impl Quota {
         let burst = u32::try_from(burst).map_err(|_| QuotaFault::TooLarge)?;
         let per = per.as_nanos();
         let interval = match (tokens, burst) {
-            (0, 0) => 1,
+            // Nothing comes: a token in 73 years, so that buckets wait for a rate to return.
+            (0, 0) => u128::from(LONGEST_FILL),
             (0, _) => return Err(QuotaFault::NeverFills),
             _ if u128::from(tokens) > per => return Err(QuotaFault::TooFast),
             _ => per.div_ceil(u128::from(tokens)),
@@ -86,6 +87,17 @@ impl Quota {
     /// Nanoseconds in which an empty bucket fills.
     pub(crate) fn fills_in(&self) -> u64 {
         self.interval * self.burst()
+    }
+
+    /// The same for the bucket as it is stored: that of a quota without burst has the size of one token, so that its
+    /// fill ratio lasts until there is a burst again.
+    pub(crate) fn scale(&self) -> u64 {
+        self.interval * self.size()
+    }
+
+    /// Tokens of the bucket as it is stored; at least 1.
+    pub(crate) fn size(&self) -> u64 {
+        self.burst().max(1)
     }
 }
 

@@ -16,6 +16,7 @@ use super::tally::Tally;
 use super::tunnel::Opening;
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::filter::in_flight::Place;
 use crate::http::fields;
 use crate::http::guard::{ANSWERING, BODY_UNREAD, HEAD_BEGUN, IN_EXCHANGE};
 use crate::http::request_id;
@@ -65,6 +66,8 @@ pub struct Exchange {
     pub(super) note: Option<Box<Note>>,
     /// What it took from limits, as long as somebody may ask for it.
     pub(super) tally: Option<Box<Tally>>,
+    /// Its place among those that the route carries at once.
+    pub(super) place: Option<Place>,
     /// A body that was refused before anybody asked for it.
     unread: Option<Incoming>,
     keeps_unread: bool,
@@ -113,6 +116,7 @@ impl Exchange {
             reason: None,
             note,
             tally: None,
+            place: None,
             unread: None,
             keeps_unread: false,
             ended: false,
@@ -258,6 +262,7 @@ impl Exchange {
         self.client.wire.turn(ANSWERING, IN_EXCHANGE);
         self.settle_body();
         self.release(now);
+        self.leave_route();
         self.count(now);
         if self.note.is_some() {
             self.id();
@@ -310,6 +315,15 @@ impl Exchange {
         }
         if let Some(reason) = self.reason {
             stats.count_reason(worker, reason);
+        }
+    }
+
+    /// Gives back its place among those that the route carries at once.
+    fn leave_route(&mut self) {
+        if let Some(place) = self.place.take()
+            && let Some(bound) = self.route().and_then(|route| route.max_in_flight.as_ref())
+        {
+            bound.counts.leave(place);
         }
     }
 

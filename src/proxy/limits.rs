@@ -22,7 +22,7 @@ use crate::metrics::Decision;
 use crate::time::Nanos;
 
 /// What a request must wait for before it goes on.
-pub(super) enum Pending {
+enum Pending {
     /// Its turn, which comes then.
     Turn(Nanos),
     /// What the store of a limit says.
@@ -30,7 +30,7 @@ pub(super) enum Pending {
 }
 
 /// A limit whose store was asked.
-pub(super) struct Asked {
+struct Asked {
     owner: Owner,
     index: usize,
     key: KeyId,
@@ -41,7 +41,7 @@ pub(super) struct Asked {
 
 /// How far a request has come with the limits of one owner.
 #[derive(Default)]
-pub(super) struct Walk {
+struct Walk {
     /// The limit that is asked next.
     next: usize,
     /// The latest turn that one of them gave it.
@@ -56,11 +56,26 @@ enum Step {
     Ask(Asked),
 }
 
-/// Asks the limits of `owner` that were not asked yet, up to one that must be waited for.
+/// Asks the limits of `owner`, and waits where they say so.
 ///
 /// # Errors
 /// 429 `rate_limited`, 503 `store_unavailable`; what other limits had given, the listener's too, is back where it was.
-pub(super) fn ask(
+pub(super) async fn pass(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    host: Option<&HeaderValue>,
+    owner: Owner,
+) -> Result<(), Refusal> {
+    let mut walk = Walk::default();
+    while let Some(pending) = ask(exchange, parts, host, owner, &mut walk)? {
+        // Boxed: waiting is rare, and its size would be every request's.
+        Box::pin(wait(exchange, parts, host, pending, &mut walk)).await?;
+    }
+    Ok(())
+}
+
+/// Asks the limits of `owner` that were not asked yet, up to one that must be waited for.
+fn ask(
     exchange: &mut Exchange,
     parts: &Parts,
     host: Option<&HeaderValue>,
@@ -83,10 +98,7 @@ pub(super) fn ask(
 }
 
 /// Waits for what is pending. A client that leaves meanwhile gives back what its request took.
-///
-/// # Errors
-/// As [`ask`], where it was for a store to say.
-pub(super) async fn wait(
+async fn wait(
     exchange: &mut Exchange,
     parts: &Parts,
     host: Option<&HeaderValue>,
@@ -166,6 +178,40 @@ async fn hear(
         Step::On(turn) => Ok(turn),
         Step::Ask(_) => Ok(None),
     }
+}
+
+/// Takes a place among the requests that the route carries at once.
+///
+/// # Errors
+/// 429 `concurrency_limited`; what the rate limits had given is back where it was.
+pub(super) fn enter(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    host: Option<&HeaderValue>,
+) -> Result<(), Refusal> {
+    let route = exchange.route();
+    let Some(bound) = route.and_then(|route| route.max_in_flight.as_ref()) else {
+        return Ok(());
+    };
+    let place = {
+        let mut scratch = exchange.client.worker.key.borrow_mut();
+        bound.enter(&facts(exchange, parts, host), &mut scratch)
+    };
+    if place.is_some() {
+        exchange.place = place;
+        return Ok(());
+    }
+    let whose = match &bound.key {
+        None => "",
+        Some(_) => " of one key",
+    };
+    let name = exchange.route().map_or("", |route| &route.name);
+    let detail = format!(
+        "route {name} carries {} requests{whose} at once",
+        bound.most
+    );
+    exchange.give_back();
+    Err(Refusal::because(Reason::ConcurrencyLimited, detail))
 }
 
 /// Asks one limit.

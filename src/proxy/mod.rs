@@ -52,7 +52,6 @@ use client::Client;
 use exchange::{Deadlines, Exchange};
 use forward::Plan;
 use head::Head;
-use limits::Walk;
 use tally::Owner;
 use tunnel::Opening;
 
@@ -151,26 +150,12 @@ async fn serve(
 /// From the head of a request to its route, past the limits of both.
 async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
     let head = admit::check_head(exchange, parts)?;
-    pass_limits(exchange, parts, head.host.as_ref(), Owner::Listener).await?;
+    limits::pass(exchange, parts, head.host.as_ref(), Owner::Listener).await?;
     let target = admit::find_route(exchange, parts, &head)?;
-    pass_limits(exchange, parts, head.host.as_ref(), Owner::Route).await?;
+    limits::pass(exchange, parts, head.host.as_ref(), Owner::Route).await?;
+    limits::enter(exchange, parts, head.host.as_ref())?;
     exchange.settle_limits();
     Ok((head, target))
-}
-
-/// Asks the limits of `owner`, and waits where they say so.
-async fn pass_limits(
-    exchange: &mut Exchange,
-    parts: &Parts,
-    host: Option<&HeaderValue>,
-    owner: Owner,
-) -> Result<(), Refusal> {
-    let mut walk = Walk::default();
-    while let Some(pending) = limits::ask(exchange, parts, host, owner, &mut walk)? {
-        // Boxed: waiting is rare, and its size would be every request's.
-        Box::pin(limits::wait(exchange, parts, host, pending, &mut walk)).await?;
-    }
-    Ok(())
 }
 
 /// What the route changes in the head, last of all, so that the file has the last word; tells whether the host shall

@@ -9,12 +9,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::in_flight::Counts;
 use crate::filter::limit::Buckets;
 use crate::limit::{Quota, Room, Seed};
 use crate::metrics::{LimitStats, ListenerStats, RouteStats};
 use crate::store::lease::Leases;
 use crate::store::{Address, Link, Names};
 use crate::time::Nanos;
+use crate::tls::Target;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
 
@@ -40,12 +42,16 @@ pub struct Carry {
     pub stores: Kept<(String, Address), Link>,
     /// Tokens taken from stores, by the name of the limit, the definition of its key, and the store.
     pub leases: Kept<(String, String, String), Leases>,
+    /// Requests under way, by route name and the definition of the key that they are counted by.
+    in_flight: Kept<(String, String), Counts>,
     /// Counters of limits, by name.
     pub limits: Kept<String, LimitStats>,
     /// What all buckets together may take.
     room: Arc<Room>,
     /// What keys are hashed with.
     seed: Seed,
+    /// By upstream name and TLS settings: with the sessions that can be resumed.
+    secure: Kept<(String, u64), Target>,
     next_uid: u64,
     /// Counters of the listener that had each number last.
     numbered: Vec<Arc<ListenerStats>>,
@@ -180,11 +186,13 @@ impl Carry {
             endpoints,
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
             buckets: Kept::succeed(previous.map(|p| &p.buckets), now),
+            in_flight: Kept::succeed(previous.map(|p| &p.in_flight), now),
             limits: Kept::succeed(previous.map(|p| &p.limits), now),
             stores: Kept::succeed(previous.map(|p| &p.stores), now),
             leases: Kept::succeed(previous.map(|p| &p.leases), now),
             room: previous.map_or_else(|| Arc::new(Room::new(0)), |p| p.room.clone()),
             seed: previous.map_or_else(Seed::random, |p| p.seed),
+            secure: Kept::succeed(previous.map(|p| &p.secure), now),
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
         }
@@ -205,11 +213,13 @@ impl Carry {
             endpoints,
             listeners: previous.listeners.clone(),
             buckets: previous.buckets.clone(),
+            in_flight: previous.in_flight.clone(),
             limits: previous.limits.clone(),
             stores: previous.stores.clone(),
             leases: previous.leases.clone(),
             room: previous.room.clone(),
             seed: previous.seed,
+            secure: previous.secure.clone(),
             next_uid: previous.next_uid,
             numbered: previous.numbered.clone(),
         }
@@ -257,6 +267,13 @@ impl Carry {
             .claim(identity, || Leases::new(Names::new(limit, key), most))
     }
 
+    /// The requests that a route has under way.
+    pub fn in_flight(&mut self, route: &str, key: &str) -> Arc<Counts> {
+        let seed = self.seed;
+        self.in_flight
+            .claim((route.to_owned(), key.to_owned()), || Counts::new(seed))
+    }
+
     /// The counters of a limit.
     pub fn limit_stats(&mut self, name: &str, workers: usize) -> Arc<LimitStats> {
         self.limits
@@ -280,6 +297,16 @@ impl Carry {
                 stats,
             }
         })
+    }
+
+    /// TLS towards an endpoint of `upstream`, with the sessions of whoever had the same settings before.
+    pub fn secure(&mut self, upstream: &str, target: &Target) -> Target {
+        let key = (upstream.to_owned(), target.digest);
+        let kept = self.secure.claim(key, || target.clone());
+        Target {
+            config: kept.config.clone(),
+            ..target.clone()
+        }
     }
 
     /// The state of an endpoint; a new one gets the lowest slot that no other holds.

@@ -195,6 +195,7 @@ fn route(
         max_body: r.max_body,
         request_timeout: r.timeouts.request,
         rate_limits,
+        max_in_flight: limits::in_flight(r, carry),
         websocket: r.websocket.as_ref().map(|w| super::WebSocket {
             origins: w.origins.clone(),
             idle: w.idle_timeout,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::carry::Carry;
 use crate::config::{self, Config};
+use crate::filter::in_flight::InFlight;
 use crate::filter::limit::place::{OnFailure, Place, Shared, Way};
 use crate::filter::limit::{Cost, Headers, Limit, Missing, Policy, Used, fields};
 use crate::http::forwarded::Networks;
@@ -60,6 +61,17 @@ pub(super) fn used(
         })
     };
     uses.iter().filter_map(find).collect()
+}
+
+/// How many requests a route carries at once.
+pub(super) fn in_flight(route: &config::Route, carry: &mut Carry) -> Option<InFlight> {
+    let bound = route.max_in_flight.as_ref()?;
+    let key = bound.key.as_ref().map(ToString::to_string);
+    Some(InFlight {
+        key: bound.key.clone(),
+        most: bound.limit,
+        counts: carry.in_flight(&route.name, &key.unwrap_or_default()),
+    })
 }
 
 /// Limits by name: a file may list them in another order than the one that a snapshot was made from.

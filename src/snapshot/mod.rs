@@ -22,6 +22,7 @@ use http::header::HeaderMap;
 
 use crate::config::Protocols;
 use crate::filter::fields::FieldChanges;
+use crate::filter::in_flight::InFlight;
 use crate::filter::limit::{Limit, Used};
 use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
@@ -100,6 +101,8 @@ pub struct Route {
     pub request_timeout: Option<Duration>,
     /// Limits, all of which must admit.
     pub rate_limits: Arc<[Used]>,
+    /// How many requests it carries at once; `None` = off.
+    pub max_in_flight: Option<InFlight>,
     /// How WebSockets are treated; `None` = refused.
     pub websocket: Option<WebSocket>,
     /// Changes to the fields of answers, but for those that tell of a failure.

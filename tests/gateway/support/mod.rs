@@ -8,6 +8,7 @@ mod dns;
 mod echo;
 mod gateway;
 pub(crate) mod h2;
+mod last_words;
 mod metrics;
 mod namespace;
 // What is not needed here, the tests of stores need.
@@ -16,6 +17,7 @@ mod redis;
 mod setup;
 mod tls;
 mod upstream;
+mod vacant;
 mod wait;
 mod websocket;
 mod wire;
@@ -32,6 +34,7 @@ pub(crate) use redis::{Redis, Slow, free_port};
 pub(crate) use setup::Setup;
 pub(crate) use tls::{Authority, Kind, Pair, Visitor, tls_file};
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
+pub(crate) use vacant::vacant;
 pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
 pub(crate) use websocket::{
     ACCEPT, Chat, Handshake, KEY, Opcode, echoing, masked, plain, reflecting, switching,
