@@ -13,7 +13,6 @@ use super::wait::pause;
 use crate::error::Reason;
 use crate::filter::limit::fields::{Told, retry_after};
 use crate::filter::limit::{Cost, Headers, Limit, Whose};
-use crate::http::host::parse_authority;
 use crate::http::key::Facts;
 use crate::http::reply::Refusal;
 use crate::limit::{KeyId, Verdict};
@@ -26,14 +25,14 @@ pub(super) enum Pending {
     Turn(Nanos),
 }
 
-/// Asks the limits of `owner`.
+/// Asks the limits of `owner`, for a request to `host`, which is without its port.
 ///
 /// # Errors
 /// 429 `rate_limited`; what other limits had given, the listener's too, is back where it was.
 pub(super) fn ask(
     exchange: &mut Exchange,
     parts: &Parts,
-    host: Option<&HeaderValue>,
+    host: &[u8],
     owner: Owner,
 ) -> Result<Option<Pending>, Refusal> {
     let mut turn = None;
@@ -70,11 +69,7 @@ pub(super) async fn wait(exchange: &mut Exchange, pending: Pending) -> Result<()
 ///
 /// # Errors
 /// 429 `concurrency_limited`; what the rate limits had given is back where it was.
-pub(super) fn enter(
-    exchange: &mut Exchange,
-    parts: &Parts,
-    host: Option<&HeaderValue>,
-) -> Result<(), Refusal> {
+pub(super) fn enter(exchange: &mut Exchange, parts: &Parts, host: &[u8]) -> Result<(), Refusal> {
     let route = exchange.route();
     let Some(bound) = route.and_then(|route| route.max_in_flight.as_ref()) else {
         return Ok(());
@@ -104,7 +99,7 @@ pub(super) fn enter(
 fn ask_one(
     exchange: &mut Exchange,
     parts: &Parts,
-    host: Option<&HeaderValue>,
+    host: &[u8],
     owner: Owner,
     index: usize,
 ) -> Result<Option<Nanos>, Box<Refusal>> {
@@ -203,11 +198,10 @@ fn settle(
 }
 
 /// What a key may see. Read before anything of the request is changed.
-fn facts<'a>(exchange: &'a Exchange, parts: &'a Parts, host: Option<&'a HeaderValue>) -> Facts<'a> {
-    let host = host.and_then(|host| parse_authority(host.as_bytes()).ok());
+fn facts<'a>(exchange: &'a Exchange, parts: &'a Parts, host: &'a [u8]) -> Facts<'a> {
     Facts {
         client: exchange.client_address,
-        host: host.map_or(b"", |host| host.host),
+        host,
         path: parts.uri.path(),
         query: parts.uri.query(),
         method: &parts.method,

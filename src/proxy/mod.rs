@@ -150,15 +150,15 @@ async fn serve(
 /// From the head of a request to its route, past the limits of both.
 async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
     let head = admit::check_head(exchange, parts)?;
-    if let Some(pending) = limits::ask(exchange, parts, head.host.as_ref(), Owner::Listener)? {
+    if let Some(pending) = limits::ask(exchange, parts, head.host_name(), Owner::Listener)? {
         // Boxed: waiting is rare, and its size would be every request's.
         Box::pin(limits::wait(exchange, pending)).await?;
     }
     let target = admit::find_route(exchange, parts, &head)?;
-    if let Some(pending) = limits::ask(exchange, parts, head.host.as_ref(), Owner::Route)? {
+    if let Some(pending) = limits::ask(exchange, parts, head.host_name(), Owner::Route)? {
         Box::pin(limits::wait(exchange, pending)).await?;
     }
-    limits::enter(exchange, parts, head.host.as_ref())?;
+    limits::enter(exchange, parts, head.host_name())?;
     exchange.settle_limits();
     Ok((head, target))
 }
