@@ -12,6 +12,7 @@ use tidegate::metrics::Metric;
 const FLOORS: [(&str, u8); 19] = [
     ("drain", 0),
     ("error", 0),
+    ("sync", 0),
     ("time", 0),
     ("timer", 0),
     ("http", 1),
@@ -309,6 +310,7 @@ fn one_word_for_one_thing() {
     for source in sources(&["src"]) {
         for (number, line) in source.text.lines().enumerate() {
             let line = line.replace("hyper_util", "").replace("futures_util", "");
+            let line = line.replace("governor::middleware", "");
             let words = line.split(|c: char| !c.is_alphanumeric());
             let barred = words
                 .map(str::to_lowercase)

@@ -14,7 +14,6 @@ use crate::error::Reason;
 use crate::filter::limit::fields::{Told, retry_after};
 use crate::filter::limit::place::{Question, Said, Use};
 use crate::filter::limit::{Cost, Headers, Limit, Whose};
-use crate::http::host::parse_authority;
 use crate::http::key::Facts;
 use crate::http::reply::Refusal;
 use crate::limit::{KeyId, Verdict};
@@ -56,14 +55,14 @@ enum Step {
     Ask(Asked),
 }
 
-/// Asks the limits of `owner`, and waits where they say so.
+/// Asks the limits of `owner`, for a request to `host`, which is without its port; waits where they say so.
 ///
 /// # Errors
 /// 429 `rate_limited`, 503 `store_unavailable`; what other limits had given, the listener's too, is back where it was.
 pub(super) async fn pass(
     exchange: &mut Exchange,
     parts: &Parts,
-    host: Option<&HeaderValue>,
+    host: &[u8],
     owner: Owner,
 ) -> Result<(), Refusal> {
     let mut walk = Walk::default();
@@ -78,7 +77,7 @@ pub(super) async fn pass(
 fn ask(
     exchange: &mut Exchange,
     parts: &Parts,
-    host: Option<&HeaderValue>,
+    host: &[u8],
     owner: Owner,
     walk: &mut Walk,
 ) -> Result<Option<Pending>, Refusal> {
@@ -101,7 +100,7 @@ fn ask(
 async fn wait(
     exchange: &mut Exchange,
     parts: &Parts,
-    host: Option<&HeaderValue>,
+    host: &[u8],
     pending: Pending,
     walk: &mut Walk,
 ) -> Result<(), Refusal> {
@@ -138,7 +137,7 @@ async fn wait_for_turn(exchange: &mut Exchange, at: Nanos) {
 async fn hear(
     exchange: &mut Exchange,
     parts: &Parts,
-    host: Option<&HeaderValue>,
+    host: &[u8],
     asked: Asked,
 ) -> Result<Option<Nanos>, Box<Refusal>> {
     let (key, cost) = (asked.key, asked.cost);
@@ -184,11 +183,7 @@ async fn hear(
 ///
 /// # Errors
 /// 429 `concurrency_limited`; what the rate limits had given is back where it was.
-pub(super) fn enter(
-    exchange: &mut Exchange,
-    parts: &Parts,
-    host: Option<&HeaderValue>,
-) -> Result<(), Refusal> {
+pub(super) fn enter(exchange: &mut Exchange, parts: &Parts, host: &[u8]) -> Result<(), Refusal> {
     let route = exchange.route();
     let Some(bound) = route.and_then(|route| route.max_in_flight.as_ref()) else {
         return Ok(());
@@ -218,7 +213,7 @@ pub(super) fn enter(
 fn ask_one(
     exchange: &mut Exchange,
     parts: &Parts,
-    host: Option<&HeaderValue>,
+    host: &[u8],
     owner: Owner,
     index: usize,
 ) -> Result<Step, Box<Refusal>> {
@@ -370,11 +365,10 @@ fn settle(
 }
 
 /// What a key may see. Read before anything of the request is changed.
-fn facts<'a>(exchange: &'a Exchange, parts: &'a Parts, host: Option<&'a HeaderValue>) -> Facts<'a> {
-    let host = host.and_then(|host| parse_authority(host.as_bytes()).ok());
+fn facts<'a>(exchange: &'a Exchange, parts: &'a Parts, host: &'a [u8]) -> Facts<'a> {
     Facts {
         client: exchange.client_address,
-        host: host.map_or(b"", |host| host.host),
+        host,
         path: parts.uri.path(),
         query: parts.uri.query(),
         method: &parts.method,

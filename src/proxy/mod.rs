@@ -150,10 +150,10 @@ async fn serve(
 /// From the head of a request to its route, past the limits of both.
 async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
     let head = admit::check_head(exchange, parts)?;
-    limits::pass(exchange, parts, head.host.as_ref(), Owner::Listener).await?;
+    limits::pass(exchange, parts, head.host_name(), Owner::Listener).await?;
     let target = admit::find_route(exchange, parts, &head)?;
-    limits::pass(exchange, parts, head.host.as_ref(), Owner::Route).await?;
-    limits::enter(exchange, parts, head.host.as_ref())?;
+    limits::pass(exchange, parts, head.host_name(), Owner::Route).await?;
+    limits::enter(exchange, parts, head.host_name())?;
     exchange.settle_limits();
     Ok((head, target))
 }

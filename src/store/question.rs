@@ -138,7 +138,7 @@ impl Question {
             Value::Array(four) => match four.as_slice() {
                 [granted, extra, seconds, nanos] => Ok(Level {
                     granted: number(granted)? == 1,
-                    extra: u64::try_from(number(extra)?).map_err(|_| Cause::Reply)?,
+                    extra: number(extra)?,
                     debt: u128::from(number(seconds)?) * SECOND + u128::from(number(nanos)?),
                 }),
                 _ => Err(Cause::Reply),

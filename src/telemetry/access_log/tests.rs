@@ -145,7 +145,7 @@ proptest! {
         let entry = Entry { path: Some(&path), user_agent: Some(&agent), host: Some(&agent), ..full_entry() };
         let line = shaped(&usual(), &entry);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        prop_assert_eq!(value.as_object().unwrap().len(), 23);
+        prop_assert_eq!(value.as_object().unwrap().len(), 24);
         prop_assert!(!line.contains('\n'));
     }
 }

@@ -235,9 +235,10 @@ fn clients_that_leave_while_they_wait_are_forgotten() {
     for _ in 0..3 {
         let mut client = gateway.client();
         client.send_get("/own");
+        gateway.await_metric("tidegate_requests_in_flight", &[("route", "own")], 1.0);
         client.reset();
+        gateway.await_metric("tidegate_requests_in_flight", &[("route", "own")], 0.0);
     }
-    gateway.await_metric("tidegate_requests_in_flight", &[("route", "own")], 0.0);
     redis.thaw();
     until_state(&gateway, "here");
     let passed = passing(&mut gateway.client(), "/own", 8);
