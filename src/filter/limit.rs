@@ -153,9 +153,15 @@ impl Limit {
         Whose::Key(self.buckets().seed.identify(0, scratch))
     }
 
+    /// The bucket of a key as people write it; `None` if that is none of this limit.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<KeyId> {
+        self.locate(text).map(|(key, _)| key)
+    }
+
     /// The bucket of a key as people write it, and the bytes that stand for the key; `None` if that is none of this limit.
     #[must_use]
-    pub fn find(&self, text: &str) -> Option<(KeyId, Vec<u8>)> {
+    pub fn locate(&self, text: &str) -> Option<(KeyId, Vec<u8>)> {
         let mut bytes = Vec::new();
         self.policy
             .key

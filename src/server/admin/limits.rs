@@ -112,7 +112,7 @@ fn find<'a>(snapshot: &'a Snapshot, rest: &'a str) -> Result<Found<'a>, Refused>
         let detail = "no limit has this name: /limits lists them";
         return Err(Refused::new(StatusCode::NOT_FOUND, detail));
     };
-    let Some((key, bytes)) = limit.find(text) else {
+    let Some((key, bytes)) = limit.locate(text) else {
         let detail = format!(
             "the key of this limit is `{}`: each part percent-encoded, joined with `,`; `client_ip=ADDRESS` for a client \
              whose request had none",

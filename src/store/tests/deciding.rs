@@ -80,7 +80,7 @@ async fn tokens_are_given_back_owed_looked_at_and_filled_up() {
     asked(&store, "a", terms, take(8)).await;
     let level = asked(&store, "a", terms, Wish::Give(3)).await;
     assert!(level.debt <= terms.time_of(5) && level.debt > terms.time_of(4));
-    assert_eq!(asked(&store, "a", terms, Wish::Look).await.granted, false);
+    assert!(!asked(&store, "a", terms, Wish::Look).await.granted);
     let level = asked(&store, "a", terms, Wish::Owe(40)).await;
     assert!(
         level.debt == terms.time_of(20),
