@@ -58,7 +58,6 @@ pub fn compile(
         .iter()
         .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
         .collect();
-    carry.room().set(config.limits_memory);
     let limits = limits::limits(config, &mut carry, workers, ground.now);
     let by_name = ByName::new(&limits);
     let routes = config
@@ -76,6 +75,7 @@ pub fn compile(
         routes,
         upstreams,
         limits,
+        limits_memory: config.limits_memory,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
         access_log: config.logging.access.as_ref().map(log_shape),

@@ -52,6 +52,7 @@ pub fn readdress(
         upstreams: upstreams.collect(),
         listeners: listeners(config, &limits, &mut carry, Some(previous), ground),
         limits: previous.limits.clone(),
+        limits_memory: previous.limits_memory,
         table: previous.table.clone(),
         routes: previous.routes.clone(),
         unrouted: previous.unrouted.clone(),

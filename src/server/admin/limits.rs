@@ -15,12 +15,12 @@ use crate::time::Nanos;
 const TOP: usize = 20;
 
 /// Every limit in file order.
-pub(super) fn all(snapshot: &Snapshot, most_bytes: u64) -> Value {
+pub(super) fn all(snapshot: &Snapshot) -> Value {
     let limits: Vec<Value> = snapshot.limits.iter().map(|limit| one(limit)).collect();
     let room = snapshot.carry.room();
     json!({
         "generation": snapshot.generation,
-        "memory": { "bytes": room.used(), "most": most_bytes },
+        "memory": { "bytes": room.used(), "most": snapshot.limits_memory },
         "limits": limits,
     })
 }

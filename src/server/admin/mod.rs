@@ -216,7 +216,7 @@ impl Admin {
                 &names.borrow(),
                 time::now(),
             )),
-            Page::Limits => answer::data(&limits::all(&shared.load(), config.limits_memory)),
+            Page::Limits => answer::data(&limits::all(&shared.load())),
             Page::Bucket => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;
