@@ -131,7 +131,7 @@ tables! {
     }
     #[doc = "`upstreams.*.balance` as a map."]
     BALANCE {
-        "hash" OneOrMore(&KeyPart), Absent, Live, Now, "One endpoint for one key: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route`, `connection` or `global`, or a list of them. Where endpoints change, only their keys move; a request without the key goes as by `least_requests`.";
+        "hash" OneOrMore(&KeyPart), Absent, Live, Now, "One endpoint for one key: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `client_cert`, `host`, `path`, `method`, `route`, `connection` or `global`, or a list of them. Where endpoints change, only their keys move; a request without the key goes as by `least_requests`.";
         "sticky_cookie" Table(STICKY), Absent, Live, Now, "A cookie of the gateway's own names the endpoint; without one of an endpoint that serves, a request goes as by `least_requests`.";
     }
     #[doc = "`upstreams.*.balance.sticky_cookie`."]

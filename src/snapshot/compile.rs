@@ -58,7 +58,6 @@ pub fn compile(
         .iter()
         .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
         .collect();
-    carry.room().set(config.limits_memory);
     let stores = limits::stores(config, &mut carry);
     let limits = limits::limits(config, &stores, &mut carry, workers, ground.now);
     let by_name = ByName::new(&limits);
@@ -78,6 +77,7 @@ pub fn compile(
         upstreams,
         limits,
         stores,
+        limits_memory: config.limits_memory,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
         access_log: config.logging.access.as_ref().map(log_shape),

@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub limits: Vec<Arc<Limit>>,
     /// Where limits are that other gateways share.
     pub stores: Vec<Store>,
+    /// Most bytes of all their buckets together.
+    pub limits_memory: u64,
     /// Counters of requests that match no route.
     pub unrouted: Arc<RouteStats>,
     /// Do answers of our own name upstreams and limits?
@@ -66,11 +68,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Lets what lives beside state hold from `now` on, also for those who walk through an older snapshot: bounds of
-    /// connections, and quotas.
+    /// connections, quotas, and the memory of buckets.
     pub fn enforce(&self, now: Nanos) {
         self.upstreams
             .iter()
             .for_each(|upstream| upstream.enforce());
+        self.carry.room().set(self.limits_memory);
         self.limits.iter().for_each(|limit| limit.enforce(now));
     }
 

@@ -53,6 +53,7 @@ pub fn readdress(
         listeners: listeners(config, &limits, &mut carry, Some(previous), ground),
         limits: previous.limits.clone(),
         stores: previous.stores.clone(),
+        limits_memory: previous.limits_memory,
         table: previous.table.clone(),
         routes: previous.routes.clone(),
         unrouted: previous.unrouted.clone(),

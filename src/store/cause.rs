@@ -22,7 +22,7 @@ pub enum Cause {
     Full,
     /// The server takes no writes: a replica, or one that cannot save.
     ReadOnly,
-    /// The key lives on another server: a cluster, which is not spoken to.
+    /// The key is another server's, of several that divide the keys between them: only one is spoken to.
     Moved,
     /// The server has begun and reads its data.
     Loading,

@@ -17,13 +17,13 @@ use crate::time::Nanos;
 const TOP: usize = 20;
 
 /// Every store and every limit in file order.
-pub(super) fn all(snapshot: &Snapshot, most_bytes: u64, now: Nanos) -> Value {
+pub(super) fn all(snapshot: &Snapshot, now: Nanos) -> Value {
     let limits: Vec<Value> = snapshot.limits.iter().map(|limit| one(limit)).collect();
     let room = snapshot.carry.room();
     json!({
         "generation": snapshot.generation,
         "stores": stores(&snapshot.stores, now),
-        "memory": { "bytes": room.used(), "most": most_bytes },
+        "memory": { "bytes": room.used(), "most": snapshot.limits_memory },
         "limits": limits,
     })
 }

@@ -75,7 +75,12 @@ fn write_limits(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
             .map(|(_, buckets)| buckets.limiter().evictions())
             .sum();
         let current = snapshot.limits.iter().find(|limit| limit.name == *name);
-        let keys = current.map(|limit| limit.buckets().limiter().keys());
+        let keys = current.map(|limit| {
+            let limiter = limit.buckets().limiter();
+            // A limit that is asked forgets by itself; one that is not would show for ever what it held last.
+            limiter.forget_full(now);
+            limiter.keys()
+        });
         stats.write(page, name, keys, evictions);
     }
 }

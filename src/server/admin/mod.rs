@@ -216,10 +216,7 @@ impl Admin {
                 &names.borrow(),
                 time::now(),
             )),
-            Page::Limits => {
-                let most = config.limits_memory;
-                answer::data(&limits::all(&shared.load(), most, time::now()))
-            }
+            Page::Limits => answer::data(&limits::all(&shared.load(), time::now())),
             Page::Bucket => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;

@@ -216,7 +216,7 @@ async fn replies_of_a_failover_are_told_apart() {
             Cause::Loading,
         ),
         ("-MOVED 3999 127.0.0.1:6381", Cause::Moved),
-        ("-CLUSTERDOWN The cluster is down", Cause::Moved),
+        ("-CLUSTERDOWN Hash slot not served", Cause::Moved),
         ("-MASTERDOWN Link with MASTER is down", Cause::ReadOnly),
         (
             "-MISCONF Redis is configured to save RDB snapshots",

@@ -206,6 +206,30 @@ fn a_path_has_one_bucket_in_all_its_spellings() {
     assert_eq!(passing(&mut client, "/own/b", 1), 1);
 }
 
+/// L23: a flood of keys takes no more than it is given, and frees nobody who is limited.
+#[test]
+fn a_flood_of_keys_is_bounded_and_frees_nobody() {
+    let gateway = limiting("rate: 1/h, burst: 2, key: header:x-k, max_keys: 100")
+        .listener("limits: { requests_per_connection: off }")
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        assert!(ask(&mut client, "/own", "x-k: limited\r\n"));
+    }
+    for key in 0..1000 {
+        assert!(ask(&mut client, "/own", &format!("x-k: {key}\r\n")));
+        if key % 100 == 0 {
+            assert!(!ask(&mut client, "/own", "x-k: limited\r\n"), "after {key}");
+        }
+    }
+    let held = gateway.metric("tidegate_rate_limit_keys", &[]).unwrap();
+    let evicted = gateway
+        .metric("tidegate_rate_limit_evictions_total", &[])
+        .unwrap();
+    assert!((1.0..=100.0).contains(&held), "{held}");
+    assert!(evicted >= 900.0, "{evicted}");
+}
+
 #[test]
 fn a_key_of_several_parts_is_one_key() {
     let gateway = limiting("rate: 1/h, key: [host, method, header:x-k]").start();
