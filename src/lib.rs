@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | 0 words | [`error`] [`time`] [`timer`] [`drain`] `sync` | why a request was refused; the clock; deadlines; "please finish"; locks |
 //! | 1 cores | [`http`] [`limit`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; how often; which route; what is counted; what is logged; certificates |
-//! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
+//! | 2 parts | [`config`] [`filter`] [`store`] [`upstream`] | the file's meaning; what a route does itself; buckets in Redis; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
 //! | 5 server | [`server`] | threads, sockets, signals, files that change, reload, names, admin |
@@ -28,6 +28,8 @@
 //! 3. [`proxy::handle`] pins the snapshot and opens an [`proxy::exchange::Exchange`]: whatever happens, one count, one line.
 //! 4. [`proxy::head`] refuses what no upstream may see: framing, Host, target, expectations, upgrades.
 //! 5. [`http::target`] brings the path into its one spelling; [`route::Table::find`] chooses the route.
+//!    Before it the listener's rate limits are asked, after it the route's, and a place among the requests that the route
+//!    carries at once ([`filter::limit`], [`limit`]): `proxy/limits` decides, and waits where a limit shapes.
 //! 6. `respond` and `redirect` answer here ([`filter`]); a body announced as too large gets its 413.
 //! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is; the route
 //!    changes path, host and fields, and draws an upstream by weight ([`filter`]); mirrors get their copies.
@@ -51,7 +53,10 @@
 //! | attempt | one try to get an answer from one endpoint |
 //! | tunnel | a WebSocket after its 101: two sockets and the bytes between them |
 //! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
+//! | limit, key, bucket | how often; whose requests count together; what is left to them |
 //! | pool | one worker's idle upstream connections |
+//! | store | Redis or Valkey, where several gateways share the buckets of limits |
+//! | lease | tokens that one gateway took from a store ahead of need |
 //! | permit | the right to one connection, of those that an endpoint bears |
 //! | snapshot, generation | a configuration compiled for use; its number |
 //! | pin | the hold of a request on the snapshot that it began with |
@@ -72,6 +77,7 @@ pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
+pub mod store;
 mod sync;
 pub mod telemetry;
 pub mod time;

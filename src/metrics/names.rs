@@ -60,6 +60,10 @@ metrics! {
     UpstreamDuration Histogram "tidegate_upstream_duration_seconds" ["upstream"] "Time from the start of an attempt to the head of its answer.";
     UpstreamConnections Gauge "tidegate_upstream_connections" ["upstream" "endpoint" "state"] "Connections to endpoints.";
     UpstreamRetries Counter "tidegate_upstream_retries_total" ["upstream" "cause"] "Attempts after the first, by what made them necessary.";
+    RateLimitDecisions Counter "tidegate_rate_limit_decisions_total" ["limit" "decision"] "What rate limits said to requests.";
+    RateLimitKeys Gauge "tidegate_rate_limit_keys" ["limit"] "Buckets that a rate limit holds.";
+    RateLimitEvictions Counter "tidegate_rate_limit_evictions_total" ["limit"] "Buckets that were forgotten before they were full again.";
+    StoreErrors Counter "tidegate_store_errors_total" ["store" "cause"] "Questions to a store that came to nothing, and connections to it that were not made.";
     WebSocketConnections Gauge "tidegate_websocket_connections" ["route"] "WebSockets open.";
     WebSocketOpens Counter "tidegate_websocket_opens_total" ["route"] "WebSockets opened.";
     WebSocketCloses Counter "tidegate_websocket_closes_total" ["route" "by" "code"] "WebSockets closed, by who was the first to end.";

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::tally::Tally;
 use crate::drain::Drain;
 use crate::http::request_id::RequestIds;
 use crate::metrics::GatewayStats;
@@ -39,6 +40,9 @@ pub struct Worker {
     pub complaints: Complaints,
     /// Client connections that it serves.
     pub connections: Cell<usize>,
+    /// Empty tallies of requests that ended. Boxed: the boxes are what is kept.
+    #[allow(clippy::vec_box)]
+    pub(super) tallies: RefCell<Vec<Box<Tally>>>,
     /// Where the key of a request is put together; never kept over an await.
     pub key: RefCell<Vec<u8>>,
     numbered: Cell<u64>,
@@ -69,6 +73,7 @@ impl Worker {
             gateway,
             complaints,
             connections: Cell::new(0),
+            tallies: RefCell::default(),
             key: RefCell::default(),
             numbered: Cell::new(0),
             scratch: RefCell::default(),

@@ -24,6 +24,8 @@ mod harness;
 mod header_changes;
 mod hostile;
 mod hygiene;
+mod limits;
+mod limits_redis;
 mod listeners;
 mod log_format;
 mod messages;

@@ -7,6 +7,8 @@ mod answer;
 mod effective;
 mod gate;
 mod index;
+mod limit_json;
+mod limits;
 mod metrics_page;
 mod pages;
 mod resilience_json;
@@ -44,7 +46,7 @@ use crate::snapshot::shared::Shared;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
 use answer::Refused;
-use pages::{Page, Row, Way};
+use pages::{Page, Row};
 
 /// Connections served at once; more wait in the backlog.
 const CONNECTIONS: usize = 64;
@@ -163,7 +165,7 @@ impl Admin {
             if !row.way.takes(&head.method) {
                 return Err(pages::wrong_method(row));
             }
-            if matches!(row.way, Way::Verb(_)) {
+            if row.way.changes(&head.method) {
                 gate::may_change(head, &ground)?;
             }
             return Ok(row);
@@ -214,6 +216,16 @@ impl Admin {
                 &names.borrow(),
                 time::now(),
             )),
+            Page::Limits => answer::data(&limits::all(&shared.load(), time::now())),
+            Page::Bucket => {
+                // Whatever it says: a body left unread would cost the connection.
+                verbs::read(body).await?;
+                let (snapshot, now) = (shared.load(), time::now());
+                let path = head.uri.path();
+                let rest = path.strip_prefix("/limits/").unwrap_or_default();
+                let fills = row.way.changes(&head.method);
+                answer::data(&limits::bucket(&snapshot, rest, fills, now).await?)
+            }
             Page::Reload => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;

@@ -15,6 +15,8 @@ pub(super) enum Page {
     Config,
     Routes,
     Upstreams,
+    Limits,
+    Bucket,
     Reload,
     LogLevel,
 }
@@ -38,28 +40,37 @@ pub(super) enum Way {
     Read,
     /// Changes something.
     Verb(&'static str),
+    /// Read, or changed by this method.
+    ReadOr(&'static str),
 }
 
 impl Way {
     /// For `Allow`.
-    pub(super) fn methods(self) -> &'static str {
+    pub(super) fn methods(self) -> String {
         match self {
-            Way::Open | Way::Read => "GET, HEAD",
-            Way::Verb(method) => method,
+            Way::Open | Way::Read => "GET, HEAD".to_owned(),
+            Way::Verb(method) => method.to_owned(),
+            Way::ReadOr(method) => format!("GET, HEAD, {method}"),
         }
     }
 
     /// Is this one of its methods?
     pub(super) fn takes(self, method: &Method) -> bool {
+        self.changes(method)
+            || !matches!(self, Way::Verb(_)) && matches!(*method, Method::GET | Method::HEAD)
+    }
+
+    /// Does this method change something?
+    pub(super) fn changes(self, method: &Method) -> bool {
         match self {
-            Way::Open | Way::Read => matches!(*method, Method::GET | Method::HEAD),
-            Way::Verb(verb) => method == verb,
+            Way::Open | Way::Read => false,
+            Way::Verb(verb) | Way::ReadOr(verb) => method == verb,
         }
     }
 }
 
 /// Everything that is served.
-pub(super) const ROWS: [Row; 9] = [
+pub(super) const ROWS: [Row; 11] = [
     row(Page::Index, "/", Way::Read, "This list."),
     row(
         Page::Healthz,
@@ -98,6 +109,18 @@ pub(super) const ROWS: [Row; 9] = [
         "Every endpoint: its connections, its load, whether it is avoided.",
     ),
     row(
+        Page::Limits,
+        "/limits",
+        Way::Read,
+        "Every rate limit: what it said, the buckets it holds, the keys it refuses most.",
+    ),
+    row(
+        Page::Bucket,
+        "/limits/{limit}/{key}",
+        Way::ReadOr("DELETE"),
+        "The bucket of one key; DELETE fills it. Each part of the key is percent-encoded, several are joined with `,`.",
+    ),
+    row(
         Page::Reload,
         "/reload",
         Way::Verb("POST"),
@@ -125,12 +148,11 @@ const fn row(page: Page, path: &'static str, way: Way, what: &'static str) -> Ro
 /// # Errors
 /// 404, with a word about what will be there later.
 pub(super) fn find(path: &str) -> Result<&'static Row, Refused> {
-    if let Some(row) = ROWS.iter().find(|row| row.path == path) {
+    if let Some(row) = ROWS.iter().find(|row| fits(row.path, path)) {
         return Ok(row);
     }
     let first = path.split('/').nth(1).unwrap_or_default();
     let later = match first {
-        "limits" => Some("rate limits"),
         "breakers" => Some("circuit breakers"),
         _ => None,
     };
@@ -141,6 +163,19 @@ pub(super) fn find(path: &str) -> Result<&'static Row, Refused> {
     Err(Refused::new(StatusCode::NOT_FOUND, detail))
 }
 
+/// Is this a path of the form? Each `{…}` stands for a part that is not empty, the last for all that is left.
+fn fits(form: &str, path: &str) -> bool {
+    let Some((fixed, parts)) = form.split_once("/{") else {
+        return form == path;
+    };
+    let wanted = 1 + parts.matches('{').count();
+    let rest = path.strip_prefix(fixed).and_then(|p| p.strip_prefix('/'));
+    rest.is_some_and(|rest| {
+        let found = rest.splitn(wanted, '/').filter(|part| !part.is_empty());
+        found.count() == wanted
+    })
+}
+
 /// 405 for this row.
 pub(super) fn wrong_method(row: &Row) -> Refused {
     let methods = row.way.methods();
@@ -148,5 +183,5 @@ pub(super) fn wrong_method(row: &Row) -> Refused {
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} takes {methods}", row.path),
     )
-    .with(header::ALLOW, methods)
+    .with(header::ALLOW, &methods)
 }

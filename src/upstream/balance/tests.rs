@@ -56,6 +56,7 @@ fn facts<'a>(path: &'a str, headers: &'a HeaderMap) -> Facts<'a> {
         headers,
         route: "",
         connection: 0,
+        subject: b"",
     }
 }
 
