@@ -156,6 +156,7 @@ fn definition(shape: &Shape) -> &'static str {
         Shape::Authority => "authority",
         Shape::Path => "path",
         Shape::Method => "method",
+        Shape::Statuses => "statuses",
         Shape::FieldName => "field",
         Shape::HeaderValue => "line",
         Shape::LogFormat => "logFormat",
@@ -260,7 +261,9 @@ fn definitions() -> Map<String, Value> {
     // What YAML takes for a number or a boolean is a text where a text belongs.
     let scalar = json!(["string", "number", "boolean"]);
     let name = format!(r"^({NAME})$|\$\{{");
+    let statuses = r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?$|\$\{";
     all.extend([
+        ("statuses".to_owned(), json!({ "type": ["string", "integer"], "pattern": statuses, "minimum": 100, "maximum": 599, "description": "A status code, or a range of them: 204 200-299." })),
         ("name".to_owned(), json!({ "type": scalar, "pattern": name, "description": "A name: lower-case letters, digits, `_` and `-`." })),
         ("line".into(), json!({ "type": scalar, "pattern": r"^[^\r\n]*$", "description": "One line." })),
         ("text".into(), json!({ "type": scalar })),

@@ -1,6 +1,7 @@
 //! Every key of the contract: the one table from which files are checked, defaults taken and documentation made.
 //! It begins at `ROOT`; tables of which this version has nothing yet are in `keys_later`.
 
+use super::keys_health::*;
 use super::keys_later::*;
 use super::keys_resilience::*;
 use super::schema::Preset::{Absent, Derived, Required, Value};
@@ -114,13 +115,13 @@ tables! {
         "max_in_flight" OrOff(&Integer(1, MANY)), Value("1024"), Live, Later, "Bulkhead: most requests at once; 503 beyond.";
         "queue" Table(QUEUE), Absent, Live, Later, "Where requests beyond `max_in_flight` wait.";
         "tls" Table(UPSTREAM_TLS), Absent, Live, Now, "How endpoints are verified.";
-        "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Later, "Active probes.";
-        "ejection" OrOff(&Table(EJECTION)), Absent, Live, Later, "Endpoints that fail are left out for a while.";
+        "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Now, "Active probes of each endpoint, beside all requests; `{}` means all defaults.";
+        "ejection" OrOff(&Table(EJECTION)), Absent, Live, Now, "An endpoint that fails several times in a row is left out for a while; at least one stays.";
         "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Later, "Stops sending when the upstream fails.";
         "retry_budget" OrOff(&Table(RETRY_BUDGET)), Absent, Live, Now, "Bounds retries to this upstream, of all routes together.";
-        "panic_below" OrOff(&Percent), Value("off"), Live, Later, "Below this share of serving endpoints all are used again.";
-        "slow_start" OrOff(&Duration(1)), Value("off"), Live, Later, "Time over which an endpoint that came back grows to its full share.";
-        "failover" List(&Name), Absent, Live, Later, "Upstreams that take over.";
+        "panic_below" OrOff(&Percent), Value("off"), Live, Now, "Below this share of endpoints that serve all are used again, whatever probes and failures say of them.";
+        "slow_start" OrOff(&Duration(1)), Value("off"), Live, Now, "Time over which an endpoint that came, or came back, grows from a tenth to its full share.";
+        "failover" List(&Name), Absent, Live, Now, "Upstreams that take over, in this order, while no endpoint may serve; needs a `health_check`.";
     }
     #[doc = "One entry of `upstreams.*.endpoints`."]
     ENDPOINT {
@@ -163,21 +164,6 @@ tables! {
         "client_cert" Text, Absent, Live, Now, "PEM file with the gateway's own certificate.";
         "client_key" Text, Absent, Live, Now, "PEM file with its key.";
         "insecure_skip_verify" Bool, Value("false"), Live, Now, "Believes everybody.";
-    }
-    #[doc = "`upstreams.*.health_check`."]
-    HEALTH_CHECK {
-        "path" Path, Value("/healthz"), Live, Later, "What is asked for.";
-        "interval" Duration(1), Value("5s"), Live, Later, "How often.";
-        "timeout" Duration(1), Value("2s"), Live, Later, "How long an answer may take.";
-        "healthy" Integer(1, 1000), Value("2"), Live, Later, "Good answers until it serves again.";
-        "unhealthy" Integer(1, 1000), Value("3"), Live, Later, "Bad answers until it is left out.";
-        "expect" Text, Value("200-299"), Live, Later, "Status codes of a good answer.";
-    }
-    #[doc = "`upstreams.*.ejection`."]
-    EJECTION {
-        "consecutive_failures" Integer(1, MANY), Value("3"), Live, Later, "Failures in a row until an endpoint is left out.";
-        "base" Duration(1), Value("30s"), Live, Later, "For how long, the first time.";
-        "max_percent" Integer(0, 100), Value("50"), Live, Later, "Most endpoints left out at once, in percent.";
     }
     #[doc = "`upstreams.*.circuit_breaker`."]
     CIRCUIT_BREAKER {

@@ -3,6 +3,7 @@
 use super::address;
 use super::balances;
 use super::endpoints;
+use super::health;
 use super::log_line;
 use super::node::{Scalar, Style};
 use super::origin;
@@ -104,6 +105,8 @@ pub enum Shape {
     CookieName,
     /// Something that is tried again.
     RetryCause,
+    /// A status code, or a range of them.
+    Statuses,
     /// The origin of a page, or a word for some.
     Origin,
     /// A host or a wildcard host.
@@ -210,6 +213,7 @@ impl Shape {
             Shape::Resolver => "an address such as `10.0.0.2` or `10.0.0.2:5353`".into(),
             Shape::KeyPart => "a key such as `client_ip` or `header:X-User`".into(),
             Shape::CookieName => "the name of a cookie such as `session`".into(),
+            Shape::Statuses => "a status code such as `200`, or a range such as `200-299`".into(),
             Shape::RetryCause => join(retries::CAUSES.iter().map(|(word, _)| quote(word)), "or"),
             Shape::Origin => "an origin such as `https://example.com`, `same_host` or `any`".into(),
             Shape::Host | Shape::PlainHost => "a host such as `example.com`".into(),
@@ -298,6 +302,7 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::KeyPart => balances::key_part(text).map(drop),
         Shape::CookieName => word::cookie_name(text),
         Shape::RetryCause => retries::cause(text).map(drop),
+        Shape::Statuses => health::statuses(text).map(drop),
         Shape::Origin => origin::parse(text).map(drop),
         Shape::Host => word::host(text).map(drop),
         Shape::PlainHost => word::plain_host(text).map(drop),

@@ -145,6 +145,8 @@ pub struct EndpointStats {
     pub idle: Gauge,
     /// Connections that carry a request.
     pub busy: Gauge,
+    /// Times that it was left out after failures in a row.
+    pub ejections: Counter,
 }
 
 impl EndpointStats {
@@ -155,6 +157,7 @@ impl EndpointStats {
             requests: Series::new(workers),
             idle: Gauge::new(workers),
             busy: Gauge::new(workers),
+            ejections: Counter::new(workers),
         }
     }
 
@@ -182,6 +185,8 @@ impl EndpointStats {
                 gauge,
             );
         }
+        let labels = [upstream, endpoint];
+        write_counter(page, Metric::EndpointEjections, &labels, &self.ejections);
     }
 }
 

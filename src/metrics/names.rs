@@ -58,6 +58,8 @@ metrics! {
     UpstreamRequests Counter "tidegate_upstream_requests_total" ["upstream" "endpoint" "status"] "Answers received from endpoints.";
     UpstreamDuration Histogram "tidegate_upstream_duration_seconds" ["upstream"] "Time from the start of an attempt to the head of its answer.";
     UpstreamConnections Gauge "tidegate_upstream_connections" ["upstream" "endpoint" "state"] "Connections to endpoints.";
+    EndpointHealthy Gauge "tidegate_endpoint_healthy" ["upstream" "endpoint"] "1 while an endpoint may serve, 0 while it is ejected or its probes fail.";
+    EndpointEjections Counter "tidegate_endpoint_ejections_total" ["upstream" "endpoint"] "Times that an endpoint was left out after failures in a row.";
     UpstreamRetries Counter "tidegate_upstream_retries_total" ["upstream" "cause"] "Attempts after the first, by what made them necessary.";
     WebSocketConnections Gauge "tidegate_websocket_connections" ["route"] "WebSockets open.";
     WebSocketOpens Counter "tidegate_websocket_opens_total" ["route"] "WebSockets opened.";

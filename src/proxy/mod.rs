@@ -117,7 +117,7 @@ async fn serve(
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let (upstream, timeouts) = forward.pick();
+    let (upstream, timeouts) = forward.pick(&pin.upstreams, exchange.started);
     let hash = if pin.upstreams[upstream].balancer.reads_request() {
         choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
     } else {

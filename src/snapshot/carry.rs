@@ -13,6 +13,7 @@ use crate::metrics::{ListenerStats, RouteStats};
 use crate::time::Nanos;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
+use crate::upstream::probe::{ProbeState, Question};
 
 /// How long the state of a name that is gone is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -28,8 +29,11 @@ pub struct Carry {
     pub upstreams: Kept<String, UpstreamState>,
     /// By upstream name and address.
     pub endpoints: Kept<(String, SocketAddr), EndpointState>,
+    /// By upstream name, address and what is asked.
+    pub probes: Kept<(String, SocketAddr, Question), ProbeState>,
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
+    now: Nanos,
     next_uid: u64,
     /// Counters of the listener that had each number last.
     numbered: Vec<Arc<ListenerStats>>,
@@ -102,6 +106,11 @@ impl<K: Eq + Hash + Clone, S> Kept<K, S> {
         Kept(Arc::new(entries.collect()))
     }
 
+    /// Since when nobody has claimed it; `None` = it is in use, or not known.
+    fn gone_since(&self, key: &K) -> Option<Nanos> {
+        self.0.get(key)?.gone_since
+    }
+
     fn claim(&mut self, key: K, make: impl FnOnce() -> S) -> Arc<S> {
         // What is claimed already is left alone, for it may be shared with another snapshot.
         if let Some(entry) = self.0.get(&key).filter(|e| e.gone_since.is_none()) {
@@ -162,7 +171,9 @@ impl Carry {
             routes: Kept::succeed(previous.map(|p| &p.routes), now),
             upstreams: Kept::succeed(previous.map(|p| &p.upstreams), now),
             endpoints,
+            probes: Kept::succeed(previous.map(|p| &p.probes), now),
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
+            now,
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
         }
@@ -181,7 +192,11 @@ impl Carry {
             routes: previous.routes.clone(),
             upstreams: previous.upstreams.clone(),
             endpoints,
+            probes: previous
+                .probes
+                .release(now, |(upstream, ..)| is_moved(upstream)),
             listeners: previous.listeners.clone(),
+            now,
             next_uid: previous.next_uid,
             numbered: previous.numbered.clone(),
         }
@@ -212,6 +227,17 @@ impl Carry {
         })
     }
 
+    /// What is known of an endpoint by the answers to one question.
+    pub fn probe(
+        &mut self,
+        upstream: &str,
+        address: SocketAddr,
+        question: Question,
+    ) -> Arc<ProbeState> {
+        let (key, now) = ((upstream.to_owned(), address, question), self.now);
+        self.probes.claim(key, || ProbeState::new(now))
+    }
+
     /// The state of an endpoint; a new one gets the lowest slot that no other holds.
     pub fn endpoint(
         &mut self,
@@ -221,13 +247,22 @@ impl Carry {
     ) -> Arc<EndpointState> {
         let (taken, free_from, next_uid) =
             (&mut self.taken, &mut self.free_from, &mut self.next_uid);
-        self.endpoints.claim((upstream.to_owned(), address), || {
+        let (key, now) = ((upstream.to_owned(), address), self.now);
+        // What the previous snapshot had is gone since now.
+        let was_away = (self.endpoints.gone_since(&key)).is_some_and(|since| since < now);
+        let state = self.endpoints.claim(key, || {
             while !taken.insert(*free_from) {
                 *free_from += 1;
             }
             *next_uid += 1;
-            EndpointState::new(address, *free_from, *next_uid, workers)
-        })
+            let state = EndpointState::new(address, *free_from, *next_uid, workers);
+            state.join(now);
+            state
+        });
+        if was_away {
+            state.join(now);
+        }
+        state
     }
 }
 

@@ -7,10 +7,11 @@ use regex::Regex;
 
 use super::carry::Carry;
 use super::endpoints::{places, settle};
+use super::health;
 use super::places::place;
 use super::{
-    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route, Snapshot,
-    Target,
+    Action, Branch, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route,
+    Snapshot, Target,
 };
 use crate::config::{self, Config, Protocols};
 use crate::filter::fields::FieldChanges;
@@ -25,6 +26,7 @@ use crate::tls::Tickets;
 use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
 use crate::upstream::names::Addresses;
+use crate::upstream::serving::{Roster, ServingPolicy};
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
@@ -59,7 +61,7 @@ pub fn compile(
     let routes = config
         .routes
         .iter()
-        .map(|r| route(r, &upstreams, &mut carry, workers))
+        .map(|r| route(r, config, &upstreams, &mut carry, workers))
         .collect();
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
@@ -121,7 +123,9 @@ pub(super) fn upstream(
     carry: &mut Carry,
     workers: usize,
 ) -> Upstream {
-    let endpoints = settle(&places(u, addresses), &u.name, carry, workers);
+    let probe = u.health.check.as_ref().map(health::probe);
+    let places = places(u, addresses);
+    let endpoints = settle(&places, &u.name, probe.as_ref(), carry, workers);
     Upstream {
         name: u.name.clone(),
         balancer: Balancer::new(&way(&u.balance), &endpoints),
@@ -141,6 +145,13 @@ pub(super) fn upstream(
             per_million: budget.per_million,
             min_per_second: budget.min_per_second,
         }),
+        ejection: u.health.ejection.as_ref().map(health::ejection),
+        probe,
+        serving: ServingPolicy {
+            panic_below: u.health.panic_below,
+            slow_start: u.health.slow_start,
+        },
+        roster: Roster::default(),
         state: carry.upstream(&u.name, workers),
     }
 }
@@ -161,13 +172,18 @@ fn way(balance: &config::Balance) -> Way {
 
 fn route(
     r: &config::Route,
+    config: &Config,
     upstreams: &[Arc<Upstream>],
     carry: &mut Carry,
     workers: usize,
 ) -> Route {
     let action = match &r.action {
-        config::Action::Upstream(index) => Action::Forward(forward(r, &[(*index, 1)], upstreams)),
-        config::Action::Weighted(weights) => Action::Forward(forward(r, weights, upstreams)),
+        config::Action::Upstream(index) => {
+            Action::Forward(forward(r, &[(*index, 1)], config, upstreams))
+        }
+        config::Action::Weighted(weights) => {
+            Action::Forward(forward(r, weights, config, upstreams))
+        }
         config::Action::Respond(fixed) => {
             let mut headers = HeaderMap::new();
             for (name, value) in &fixed.headers {
@@ -191,15 +207,27 @@ fn route(
     }
 }
 
-fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Arc<Upstream>]) -> Forward {
-    let branch = |(index, _): &(usize, u32)| {
-        let own = upstreams[*index].timeouts;
+fn forward(
+    r: &config::Route,
+    weights: &[(usize, u32)],
+    config: &Config,
+    upstreams: &[Arc<Upstream>],
+) -> Forward {
+    let end = |index: usize| {
+        let own = upstreams[index].timeouts;
         let timeouts = Timeouts {
             connect: own.connect,
             response: r.timeouts.response.unwrap_or(own.response),
             body: r.timeouts.body.unwrap_or(own.body),
         };
-        (*index, timeouts)
+        (index, timeouts)
+    };
+    let branch = |(index, _): &(usize, u32)| Branch {
+        first: end(*index),
+        others: health::stand_ins(*index, &config.upstreams)
+            .into_iter()
+            .map(end)
+            .collect(),
     };
     Forward {
         branches: weights.iter().map(branch).collect(),

@@ -11,6 +11,7 @@ use crate::config::{self, EndpointHost};
 use crate::tls::Target;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::names::Addresses;
+use crate::upstream::probe::{ProbePolicy, Question};
 
 /// An endpoint before its state is found.
 pub(super) struct Place<'a> {
@@ -68,24 +69,35 @@ pub(super) fn are_at(endpoints: &[Endpoint], places: &[Place<'_>]) -> bool {
         })
 }
 
-/// Gives each place its state.
+/// Gives each place its state, and that of its probes by `probe`.
 pub(super) fn settle(
     places: &[Place<'_>],
     upstream: &str,
+    probe: Option<&ProbePolicy>,
     carry: &mut Carry,
     workers: usize,
 ) -> Vec<Endpoint> {
-    let settle = |place: &Place<'_>| Endpoint {
-        state: carry.endpoint(upstream, place.address, workers),
-        weight: place.weight,
+    let mut settle = |place: &Place<'_>| {
         // What was read as an endpoint is always a valid field value.
-        authority: HeaderValue::from_str(place.authority)
-            .unwrap_or_else(|_| HeaderValue::from_static("")),
-        name: place.name.cloned(),
-        sibling: place.sibling,
-        secure: place.secure.cloned().map(Box::new),
+        let authority =
+            HeaderValue::from_str(place.authority).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let question = probe.map(|policy| Question {
+            path: policy.path.clone(),
+            authority: authority.clone(),
+            lock: place.secure.map_or(0, |target| target.digest),
+            expect: policy.expect.clone(),
+        });
+        Endpoint {
+            state: carry.endpoint(upstream, place.address, workers),
+            probe: question.map(|question| carry.probe(upstream, place.address, question)),
+            weight: place.weight,
+            authority,
+            name: place.name.cloned(),
+            sibling: place.sibling,
+            secure: place.secure.cloned().map(Box::new),
+        }
     };
-    places.iter().map(settle).collect()
+    places.iter().map(&mut settle).collect()
 }
 
 /// IPv6, IPv4, IPv6 and so on, while there are both.

@@ -5,6 +5,7 @@
 pub mod carry;
 pub mod compile;
 mod endpoints;
+mod health;
 mod places;
 pub mod readdress;
 pub mod shared;
@@ -28,6 +29,7 @@ use crate::http::origin::Allowed;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
 use crate::telemetry::access_log::Shape;
+use crate::time::Nanos;
 use crate::tls::{Policy, Tickets};
 use crate::upstream::{Timeouts, Upstream, retry};
 use carry::Carry;
@@ -102,8 +104,8 @@ pub enum Action {
 
 /// How a route forwards.
 pub struct Forward {
-    /// The upstreams, by their index in [`Snapshot::upstreams`], with the route's deadlines; never empty.
-    pub branches: Vec<(usize, Timeouts)>,
+    /// Where it goes; never empty.
+    pub branches: Vec<Branch>,
     /// Chooses between them; `None` where there is one.
     pub split: Option<Split>,
     /// What is tried again.
@@ -116,12 +118,29 @@ pub struct Forward {
     pub mirrors: Vec<(usize, u32)>,
 }
 
+/// One of the upstreams of a route, and who stands in for it: by their indices in [`Snapshot::upstreams`], each with the
+/// route's deadlines.
+pub struct Branch {
+    /// Where requests go.
+    pub first: (usize, Timeouts),
+    /// Where they go while no endpoint of the first may serve, in this order.
+    pub others: Box<[(usize, Timeouts)]>,
+}
+
 impl Forward {
-    /// The branch of the next request.
+    /// Where the next request goes, at `now`: to the first of a branch that may serve.
     #[must_use]
-    pub fn pick(&self) -> (usize, Timeouts) {
+    #[inline]
+    pub fn pick(&self, upstreams: &[Arc<Upstream>], now: Nanos) -> (usize, Timeouts) {
         let index = self.split.as_ref().map_or(0, Split::pick);
-        self.branches[index.min(self.branches.len() - 1)]
+        let branch = &self.branches[index.min(self.branches.len() - 1)];
+        let (first, others) = (branch.first, &branch.others);
+        if others.is_empty() || upstreams[first.0].serves(now) {
+            return first;
+        }
+        let other = others.iter().find(|other| upstreams[other.0].serves(now));
+        // Where nobody may serve, the one that was meant says so.
+        other.copied().unwrap_or(first)
     }
 }
 

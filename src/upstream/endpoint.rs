@@ -2,13 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use super::balance::Latency;
+use super::bars::Bars;
+use super::ejection::Ejection;
 use super::permits::Permits;
+use super::probe::ProbeState;
+use super::serving::Entry;
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
 use crate::tls::Target;
@@ -30,6 +37,8 @@ pub struct Endpoint {
     pub name: Option<Arc<str>>,
     /// Another endpoint of the upstream, by its index: an address of the same name and of the other family.
     pub sibling: Option<u32>,
+    /// What probes say of it; `None` = it is not probed.
+    pub probe: Option<Arc<ProbeState>>,
 }
 
 impl Endpoint {
@@ -37,6 +46,44 @@ impl Endpoint {
     #[must_use]
     pub fn lock(&self) -> u64 {
         self.secure.as_ref().map_or(0, |target| target.digest)
+    }
+
+    /// What keeps it from serving at `now`, in an upstream that ejects endpoints or does not.
+    #[must_use]
+    pub fn bars(&self, now: Nanos, ejects: bool) -> Bars {
+        let probe = self.probe.as_ref();
+        let ejected = ejects && self.state.ejection.is_out(now);
+        Bars::EJECTED
+            .when(ejected)
+            .and(Bars::UNHEALTHY.when(probe.is_some_and(|probe| probe.is_unhealthy())))
+            .and(Bars::BREAKER.when(self.state.barred_until() > now))
+    }
+
+    /// How it stands at `now`.
+    #[must_use]
+    pub fn stand(&self, now: Nanos, ejects: bool) -> Entry {
+        let (_, ejected_until) = self.state.ejection.last();
+        let (barred_until, probe) = (self.state.barred_until(), self.probe.as_ref());
+        let ejected_until = if ejects { ejected_until } else { Nanos(0) };
+        let ends = [ejected_until, barred_until].into_iter();
+        let came = [
+            self.state.joined(),
+            probe.map_or(Nanos(0), |probe| probe.recovered()),
+            ejected_until,
+        ];
+        Entry {
+            weight: self.weight,
+            bars: self.bars(now, ejects),
+            until: ends
+                .filter(|end| *end > now)
+                .min()
+                .unwrap_or(Nanos(u64::MAX)),
+            came: came
+                .into_iter()
+                .filter(|at| *at <= now)
+                .max()
+                .unwrap_or_default(),
+        }
     }
 }
 
@@ -56,8 +103,12 @@ pub struct EndpointState {
     pub permits: Arc<Permits>,
     /// How long attempts took, where a balancer compares that.
     pub latency: Latency,
+    /// What its failures brought it.
+    pub ejection: Ejection,
     in_flight: AtomicU32,
     shunned_until: AtomicU64,
+    barred_until: AtomicU64,
+    joined: AtomicU64,
 }
 
 impl EndpointState {
@@ -72,9 +123,35 @@ impl EndpointState {
             stats: EndpointStats::new(workers),
             permits: Permits::new(workers),
             latency: Latency::default(),
+            ejection: Ejection::default(),
             in_flight: AtomicU32::new(0),
             shunned_until: AtomicU64::new(0),
+            barred_until: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
         }
+    }
+
+    /// It came to its upstream, or came back to it.
+    pub fn join(&self, now: Nanos) {
+        self.joined.store(now.0, Relaxed);
+    }
+
+    /// When it came to its upstream; 0 = not known.
+    #[must_use]
+    pub fn joined(&self) -> Nanos {
+        Nanos(self.joined.load(Relaxed))
+    }
+
+    /// Its own circuit breaker keeps requests away until then; a moment of the past = no longer. Whoever says so steps
+    /// the epoch of the upstream on ([`super::UpstreamState::step`]).
+    pub fn bar_until(&self, until: Nanos) {
+        self.barred_until.store(until.0, Release);
+    }
+
+    /// Until when its own circuit breaker keeps requests away; 0 = never did.
+    #[must_use]
+    pub fn barred_until(&self) -> Nanos {
+        Nanos(self.barred_until.load(Acquire))
     }
 
     /// Attempts that are under way, over all workers.

@@ -118,6 +118,17 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 per_million: 200_000,
                 min_per_second: 3,
             }),
+            health: Health {
+                check: None,
+                ejection: Some(Ejection {
+                    consecutive_failures: 3,
+                    base: Duration::from_secs(30),
+                    max_percent: 50,
+                }),
+                panic_below: None,
+                slow_start: None,
+                failover: Vec::new(),
+            },
         }],
         routes: vec![Route {
             listeners: Vec::new(),

@@ -9,7 +9,8 @@ use super::answer::text;
 use crate::metrics::{Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
-use crate::time;
+use crate::time::{self, Nanos};
+use crate::upstream::bars::Bars;
 
 /// The page in the format that the client prefers.
 pub(super) fn answer(
@@ -54,12 +55,32 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
     for ((upstream, _), endpoint) in carry.endpoints.alive(now) {
         endpoint.stats.write(&mut page, upstream, &endpoint.label);
     }
+    write_health(&mut page, snapshot, now);
     for (name, state) in carry.listeners.alive(now) {
         state.stats.write(&mut page, name);
     }
     write_expiry(&mut page, snapshot);
     process::write(&mut page);
     page.finish()
+}
+
+/// Of endpoints that are there, where somebody looks after their health: one that is gone is neither.
+fn write_health(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
+    for upstream in &snapshot.upstreams {
+        if upstream.ejection.is_none() && upstream.probe.is_none() {
+            continue;
+        }
+        for endpoint in &upstream.endpoints {
+            let bars = endpoint.bars(now, upstream.ejection.is_some());
+            let is_healthy = bars.is_within(Bars::BREAKER);
+            let labels = [upstream.name.as_str(), &endpoint.state.label];
+            page.value(
+                Metric::EndpointHealthy,
+                &labels,
+                f64::from(u8::from(is_healthy)),
+            );
+        }
+    }
 }
 
 /// Of certificates that share a name the first that expires counts: two series with the same labels are none.

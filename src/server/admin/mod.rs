@@ -6,6 +6,7 @@
 mod answer;
 mod effective;
 mod gate;
+mod health_json;
 mod index;
 mod metrics_page;
 mod pages;

@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 
 use super::effective::{count, duration, off, or_off, percent};
-use crate::config::{Balance, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
+use super::health_json;
+use crate::config::{
+    Balance, Config, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts,
+};
 use crate::http::key::Part;
 
 /// Everything that the file says about it.
-pub(super) fn whole(upstream: &Upstream) -> Value {
+pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
     // Taken apart, so that what is new in a file is not forgotten here.
     let Upstream {
         name: _,
@@ -16,14 +19,17 @@ pub(super) fn whole(upstream: &Upstream) -> Value {
         timeouts,
         pool,
         retry_budget,
+        health,
     } = upstream;
-    json!({
+    let mut said = json!({
         "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "balance": balance(chosen),
         "timeouts": deadlines(timeouts),
         "pool": bounds(pool),
         "retry_budget": retry_budget.map_or_else(off, budget),
-    })
+    });
+    health_json::add(&mut said, config, health);
+    said
 }
 
 /// The word or the map of the file.

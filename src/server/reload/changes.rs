@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, Upstream};
 
 /// Names in one line of the control log; the answer to `POST /reload` has them all.
 const SHOWN: usize = 20;
@@ -28,7 +28,8 @@ impl Changes {
         let mut changes = Changes::default();
         changes.compare_sections(old, new);
         changes.compare("listener", &old.listeners, &new.listeners, |l| &l.name);
-        changes.compare("upstream", &old.upstreams, &new.upstreams, |u| &u.name);
+        let upstreams = moved_upstreams(old, new);
+        changes.compare("upstream", &upstreams, &new.upstreams, |u| &u.name);
         changes.compare("route", &moved(old, new), &unplaced(new), |r| &r.name);
         changes
     }
@@ -145,6 +146,18 @@ fn moved(old: &Config, new: &Config) -> Vec<Route> {
         }
     }
     routes
+}
+
+/// The same for upstreams, which name those that stand in for them.
+fn moved_upstreams(old: &Config, new: &Config) -> Vec<Upstream> {
+    let places = places(&old.upstreams, &new.upstreams, |u| &u.name);
+    let mut upstreams = old.upstreams.clone();
+    for upstream in &mut upstreams {
+        for index in &mut upstream.health.failover {
+            *index = place(&places, *index);
+        }
+    }
+    upstreams
 }
 
 /// Where each item of `old` stands in `new`; one that is gone stands nowhere.

@@ -29,6 +29,7 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
             name: None,
             secure: None,
             sibling: None,
+            probe: None,
         })
         .collect()
 }

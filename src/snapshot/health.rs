@@ -1,0 +1,46 @@
+//! What the file says of health, as upstreams follow it; and who stands in for whom, as one list for each.
+
+use crate::config;
+use crate::upstream::ejection::EjectionPolicy;
+use crate::upstream::probe::{Expect, ProbePolicy};
+
+pub(super) fn probe(check: &config::HealthCheck) -> ProbePolicy {
+    ProbePolicy {
+        path: check.path.as_str().into(),
+        expect: Expect(check.expect.as_slice().into()),
+        interval: check.interval,
+        timeout: check.timeout,
+        healthy: check.healthy,
+        unhealthy: check.unhealthy,
+    }
+}
+
+pub(super) fn ejection(ejection: &config::Ejection) -> EjectionPolicy {
+    EjectionPolicy {
+        consecutive_failures: ejection.consecutive_failures,
+        base: ejection.base,
+        max_percent: ejection.max_percent,
+    }
+}
+
+/// All who may take over from an upstream, in the order in which they are asked: each before those that stand in for
+/// itself, and each once.
+pub(super) fn stand_ins(upstream: usize, upstreams: &[config::Upstream]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut waiting: Vec<usize> = upstreams[upstream]
+        .health
+        .failover
+        .iter()
+        .rev()
+        .copied()
+        .collect();
+    while let Some(next) = waiting.pop() {
+        // The file has no loops; should one slip through, it ends here.
+        if next == upstream || found.contains(&next) {
+            continue;
+        }
+        found.push(next);
+        waiting.extend(upstreams[next].health.failover.iter().rev());
+    }
+    found
+}
