@@ -15,6 +15,7 @@ mod lease;
 mod mirror;
 mod note;
 mod open;
+mod outcome;
 pub mod retry;
 pub mod secured;
 pub mod tunnel;
@@ -358,6 +359,9 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     exchange.client.deadline.clear();
     let ended = incoming.is_end_stream();
+    if !ended {
+        exchange.watch_trial();
+    }
     let mut relay = Relay::new(incoming, exchange);
     if ended {
         relay.finish();

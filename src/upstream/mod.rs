@@ -35,6 +35,8 @@ pub struct Upstream {
     pub pool: PoolPolicy,
     /// How many requests may be tried again; `None` = any number.
     pub budget: Option<BudgetPolicy>,
+    /// An answer whose body flows for so long counts as whole.
+    pub stable_after: Duration,
     /// What outlives the snapshot.
     pub state: Arc<UpstreamState>,
 }
