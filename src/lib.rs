@@ -61,6 +61,7 @@
 //! | reason | why a request was refused: one word, the same in answer, log and metric |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod breaker;
 pub mod config;
 pub mod drain;
 pub mod error;

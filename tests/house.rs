@@ -9,11 +9,12 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("drain", 0),
     ("error", 0),
     ("time", 0),
     ("timer", 0),
+    ("breaker", 1),
     ("http", 1),
     ("metrics", 1),
     ("route", 1),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
@@ -13,6 +13,7 @@ use super::forward::{Plan, is_repeatable};
 use super::retry::{Try, Verdict, decide};
 use super::wait::pause;
 use super::worker::Worker;
+use crate::breaker::outcome::Outcome;
 use crate::http::reply::Refusal;
 use crate::http::upload::RequestBody;
 use crate::snapshot::shared::Pin as Pinned;
@@ -31,6 +32,8 @@ pub(super) struct Failure {
     refusal: Option<Refusal>,
     /// May the endpoint have seen any of the request?
     sent: bool,
+    /// What it tells of the endpoint.
+    outcome: Outcome,
 }
 
 impl Failure {
@@ -38,6 +41,7 @@ impl Failure {
     pub(super) fn of(cause: Cause, refusal: Refusal, sent: bool) -> Box<Failure> {
         Box::new(Failure {
             cause: Some(cause),
+            outcome: Outcome::of_reason(refusal.reason),
             refusal: Some(refusal),
             sent,
         })
@@ -47,15 +51,23 @@ impl Failure {
     pub(super) fn last(refusal: Refusal) -> Box<Failure> {
         Box::new(Failure {
             cause: None,
+            outcome: Outcome::of_reason(refusal.reason),
             refusal: Some(refusal),
             sent: true,
         })
     }
 
+    /// The same, of which the endpoint is innocent.
+    pub(super) fn innocently(mut self: Box<Self>) -> Box<Failure> {
+        self.outcome = Outcome::Neutral;
+        self
+    }
+
     /// An answer whose status may be tried again.
-    pub(super) fn answered(status: u16) -> Box<Failure> {
+    pub(super) fn answered(status: StatusCode) -> Box<Failure> {
         Box::new(Failure {
-            cause: Some(Cause::Status(status)),
+            cause: Some(Cause::Status(status.as_u16())),
+            outcome: Outcome::Answered(status),
             refusal: None,
             sent: true,
         })
@@ -73,6 +85,7 @@ pub(super) async fn go_on(
     plan: &Plan<'_>,
     failure: Failure,
 ) -> Result<bool, Refusal> {
+    exchange.conclude(failure.outcome);
     let verdict = match failure.cause {
         Some(cause) => weigh(exchange, request, plan, cause, failure.sent),
         None => Verdict::GiveUp,

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::drain_rest::drain_rest;
 use super::lease::Lease;
 use super::note::Note;
+use super::outcome::Standing;
 use super::tunnel::Opening;
 use crate::drain::Phase;
 use crate::error::Reason;
@@ -59,6 +60,8 @@ pub struct Exchange {
     pub(super) version: Version,
     pub(super) route: Option<u32>,
     pub(super) lease: Option<Lease>,
+    /// Of the attempt under way, until it is known what came of it.
+    pub(super) trial: Standing,
     pub(super) status: Option<StatusCode>,
     pub(super) reason: Option<Reason>,
     pub(super) note: Option<Box<Note>>,
@@ -106,6 +109,7 @@ impl Exchange {
             version: parts.version,
             route: None,
             lease: None,
+            trial: Standing::Settled,
             status: None,
             reason: None,
             note,

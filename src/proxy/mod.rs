@@ -11,10 +11,12 @@ pub mod exchange;
 pub mod forward;
 pub mod head;
 mod head_h2;
+mod health;
 mod lease;
 mod mirror;
 mod note;
 mod open;
+mod outcome;
 pub mod retry;
 pub mod secured;
 pub mod tunnel;
@@ -358,6 +360,9 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     exchange.client.deadline.clear();
     let ended = incoming.is_end_stream();
+    if !ended {
+        exchange.watch_trial();
+    }
     let mut relay = Relay::new(incoming, exchange);
     if ended {
         relay.finish();

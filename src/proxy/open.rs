@@ -75,7 +75,9 @@ async fn await_next(
         Some(Ok(Turn::Use(connection))) => Ok(Next::Use(connection)),
         Some(Ok(Turn::Dial(permit))) => Ok(Next::Dial(Some(permit))),
         Some(Err(QueueFull)) => Err(overloaded(exchange, "too many wait for a connection")),
-        None if end < until => Err(late(exchange, plan, "before a connection was free", false)),
+        None if end < until => {
+            Err(late(exchange, plan, "before a connection was free", false).innocently())
+        }
         None => Err(overloaded(exchange, "no connection came free in time")),
     }
 }

@@ -20,7 +20,9 @@ use pipe::{Flow, Pipe};
 use watch::Watch;
 
 use super::exchange::Exchange;
+use super::outcome::Key;
 use super::worker::Worker;
+use crate::breaker::outcome::{Fault, Outcome};
 use crate::http::upgrade::Handshake;
 use crate::metrics::{ClosedBy, RouteStats};
 use crate::time::Nanos;
@@ -81,17 +83,22 @@ pub struct Session {
     counted: bool,
     opened: Nanos,
     closed_by: ClosedBy,
+    /// Of the attempt that it goes back to, until it has lived for long enough.
+    trial: Option<Key>,
+    /// Did the client take its leave before the end?
+    client_took_leave: bool,
 }
 
 impl Session {
     /// Begins at `opened`; takes over what the exchange held of `endpoint`.
     #[must_use]
-    pub fn open(
+    pub(super) fn open(
         worker: Rc<Worker>,
         route: Arc<RouteStats>,
         endpoint: Arc<EndpointState>,
         counted: bool,
         opened: Nanos,
+        trial: Option<Key>,
     ) -> Session {
         route.sockets().opened(worker.index);
         Session {
@@ -102,6 +109,8 @@ impl Session {
             opened,
             // Until the tunnel runs only the client can end it.
             closed_by: ClosedBy::Client,
+            trial,
+            client_took_leave: false,
         }
     }
 }
@@ -115,6 +124,16 @@ impl Drop for Session {
         }
         let nanos = now.0.saturating_sub(self.opened.0);
         self.route.sockets().closed(worker, self.closed_by, nanos);
+        // Who was asked to close may be the first to do so (RFC 6455, section 7.1.1).
+        let dropped = self.closed_by == ClosedBy::Upstream && !self.client_took_leave;
+        let outcome = if dropped {
+            Outcome::Failed(Fault::Reset)
+        } else {
+            Outcome::Neutral
+        };
+        if let Some(key) = self.trial {
+            self.worker.conclude(key, outcome);
+        }
     }
 }
 
@@ -154,6 +173,7 @@ impl Tunnel {
             watch.look(&pipe, moved, deadline)
         })
         .await;
+        session.client_took_leave = pipe.up.said_close;
     }
 }
 

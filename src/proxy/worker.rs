@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::outcome::TrialList;
 use crate::drain::Drain;
 use crate::http::request_id::RequestIds;
 use crate::metrics::GatewayStats;
@@ -41,6 +42,8 @@ pub struct Worker {
     pub connections: Cell<usize>,
     /// Where the key of a request is put together; never kept over an await.
     pub key: RefCell<Vec<u8>>,
+    /// Attempts whose answers go on, and of which it is not known yet what came of them.
+    pub(super) trials: TrialList,
     numbered: Cell<u64>,
     scratch: RefCell<Vec<u8>>,
     now: Cell<Nanos>,
@@ -70,6 +73,7 @@ impl Worker {
             complaints,
             connections: Cell::new(0),
             key: RefCell::default(),
+            trials: TrialList::default(),
             numbered: Cell::new(0),
             scratch: RefCell::default(),
             now: Cell::new(time::now()),

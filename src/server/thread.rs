@@ -113,6 +113,7 @@ async fn keep_house(worker: Rc<Worker>) {
     for turn in 0u32.. {
         tick.tick().await;
         worker.log.borrow_mut().flush();
+        worker.settle_stable();
         if turn % SWEEP_TURNS == 0 {
             worker.sweep();
         }

@@ -1,6 +1,7 @@
 //! (configuration, addresses of names, previous snapshot) → snapshot. Total: what is wrong was found before; no I/O.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
 use regex::Regex;
@@ -31,6 +32,9 @@ use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
 const MIN_IDLE: usize = 4;
+
+/// `stream_stable_after` of an upstream without a breaker.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// What a snapshot depends on beside the file.
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +156,7 @@ pub(super) fn upstream(
             slow_start: u.health.slow_start,
         },
         roster: Roster::default(),
+        stable_after: STABLE_AFTER,
         state: carry.upstream(&u.name, workers),
     }
 }

@@ -55,6 +55,8 @@ pub struct Upstream {
     pub serving: ServingPolicy,
     /// Who serves now.
     pub roster: Roster,
+    /// An answer whose body flows for so long counts as whole.
+    pub stable_after: Duration,
     /// What outlives the snapshot.
     pub state: Arc<UpstreamState>,
 }

@@ -1,0 +1,3 @@
+//! Circuit breakers: when a failing upstream is left alone, and how it is tried again.
+
+pub mod outcome;
