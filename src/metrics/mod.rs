@@ -168,6 +168,12 @@ impl EndpointStats {
             .add(worker, u32::from(status_index(status)), 1);
     }
 
+    /// Writes whether an endpoint may serve.
+    pub fn write_health(page: &mut Page, upstream: &str, endpoint: &str, is_healthy: bool) {
+        let value = f64::from(u8::from(is_healthy));
+        page.value(Metric::EndpointHealthy, &[upstream, endpoint], value);
+    }
+
     /// Writes what was counted.
     pub fn write(&self, page: &mut Page, upstream: &str, endpoint: &str) {
         for (key, count) in self.requests.sums() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod files;
 mod grammar;
+mod health;
 mod hostile;
 mod resilience;
 mod rules;

@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 
 use super::answer::text;
-use crate::metrics::{Format, GatewayStats, Metric, NO_ROUTE, Page, process};
+use crate::metrics::{EndpointStats, Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
 use crate::time::{self, Nanos};
@@ -73,12 +73,8 @@ fn write_health(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
         for endpoint in &upstream.endpoints {
             let bars = endpoint.bars(now, upstream.ejection.is_some());
             let is_healthy = bars.is_within(Bars::BREAKER);
-            let labels = [upstream.name.as_str(), &endpoint.state.label];
-            page.value(
-                Metric::EndpointHealthy,
-                &labels,
-                f64::from(u8::from(is_healthy)),
-            );
+            let label = &endpoint.state.label;
+            EndpointStats::write_health(page, &upstream.name, label, is_healthy);
         }
     }
 }

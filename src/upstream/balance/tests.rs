@@ -3,6 +3,7 @@
 mod cookies;
 mod hash;
 mod load;
+mod part;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
