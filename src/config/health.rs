@@ -72,7 +72,8 @@ fn parse_check(upstream: &Fields<'_>, report: &mut Report) -> Option<HealthCheck
     }
     let fields = upstream.section("health_check");
     let (interval, timeout) = (fields.duration("interval"), fields.duration("timeout"));
-    if interval < timeout {
+    // One of 0 was refused.
+    if interval.is_some_and(|interval| !interval.is_zero()) && interval < timeout {
         let message = "`timeout` is longer than `interval`";
         let help = "the next probe of an endpoint waits for the end of the one before";
         let key = if fields.node("timeout").is_some() {

@@ -202,6 +202,12 @@ impl Carry {
         }
     }
 
+    /// When this snapshot was made.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
     /// The counters of a route.
     pub fn route(&mut self, name: &str, workers: usize) -> Arc<RouteStats> {
         self.routes

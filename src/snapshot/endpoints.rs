@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use super::carry::Carry;
 use crate::config::{self, EndpointHost};
+use crate::time::Nanos;
 use crate::tls::Target;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::names::Addresses;
@@ -97,7 +98,16 @@ pub(super) fn settle(
             secure: place.secure.cloned().map(Box::new),
         }
     };
-    places.iter().map(&mut settle).collect()
+    let endpoints: Vec<Endpoint> = places.iter().map(&mut settle).collect();
+    // Where all come at once nobody is new beside others.
+    let now = carry.now();
+    if endpoints
+        .iter()
+        .all(|endpoint| endpoint.state.joined() == now)
+    {
+        endpoints.iter().for_each(|e| e.state.join(Nanos(0)));
+    }
+    endpoints
 }
 
 /// IPv6, IPv4, IPv6 and so on, while there are both.

@@ -131,12 +131,12 @@ impl EndpointState {
         }
     }
 
-    /// It came to its upstream, or came back to it.
+    /// It came to its upstream, or came back to it; 0 = it is there from the beginning.
     pub fn join(&self, now: Nanos) {
         self.joined.store(now.0, Relaxed);
     }
 
-    /// When it came to its upstream; 0 = not known.
+    /// When it came to its upstream; 0 = it was there from the beginning.
     #[must_use]
     pub fn joined(&self) -> Nanos {
         Nanos(self.joined.load(Relaxed))

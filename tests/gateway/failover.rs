@@ -125,8 +125,8 @@ fn a_site_that_is_killed_is_left_and_returned_to_under_load() {
                 })
             })
             .collect();
-        site_a.kill();
         let killed = Instant::now();
+        site_a.kill();
         gateway.await_stderr("is left out: 3 probes in a row failed");
         let found_out = Instant::now();
         until(PATIENCE, "the other one serves", || b.worked() > 20);
