@@ -7,6 +7,7 @@
 mod address;
 mod balances;
 mod bind_places;
+mod breakers;
 mod changes;
 mod check;
 mod defaults;
@@ -19,6 +20,7 @@ mod fields;
 mod gather;
 mod json_schema;
 mod keys;
+mod keys_breaker;
 mod keys_later;
 mod keys_resilience;
 mod listeners;
@@ -58,6 +60,7 @@ mod word;
 
 pub use balances::Balance;
 pub use bind_places::BindPlaces;
+pub use breakers::{BreakerRate, BreakerScope, CircuitBreaker, Fallback};
 pub use dns::Dns;
 pub use endpoints::{Endpoint, EndpointHost};
 pub use json_schema::json_schema;

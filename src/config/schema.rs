@@ -2,6 +2,7 @@
 
 use super::address;
 use super::balances;
+use super::breakers;
 use super::endpoints;
 use super::log_line;
 use super::node::{Scalar, Style};
@@ -104,6 +105,8 @@ pub enum Shape {
     CookieName,
     /// Something that is tried again.
     RetryCause,
+    /// Something that counts as a failure of an upstream.
+    FailureKind,
     /// The origin of a page, or a word for some.
     Origin,
     /// A host or a wildcard host.
@@ -211,6 +214,9 @@ impl Shape {
             Shape::KeyPart => "a key such as `client_ip` or `header:X-User`".into(),
             Shape::CookieName => "the name of a cookie such as `session`".into(),
             Shape::RetryCause => join(retries::CAUSES.iter().map(|(word, _)| quote(word)), "or"),
+            Shape::FailureKind => {
+                "`connect`, `timeout`, `reset`, `5xx` or a status such as `503`".into()
+            }
             Shape::Origin => "an origin such as `https://example.com`, `same_host` or `any`".into(),
             Shape::Host | Shape::PlainHost => "a host such as `example.com`".into(),
             Shape::Path => "a path such as `/a`".into(),
@@ -298,6 +304,7 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::KeyPart => balances::key_part(text).map(drop),
         Shape::CookieName => word::cookie_name(text),
         Shape::RetryCause => retries::cause(text).map(drop),
+        Shape::FailureKind => breakers::failure(text).map(drop),
         Shape::Origin => origin::parse(text).map(drop),
         Shape::Host => word::host(text).map(drop),
         Shape::PlainHost => word::plain_host(text).map(drop),

@@ -59,6 +59,8 @@ metrics! {
     UpstreamDuration Histogram "tidegate_upstream_duration_seconds" ["upstream"] "Time from the start of an attempt to the head of its answer.";
     UpstreamConnections Gauge "tidegate_upstream_connections" ["upstream" "endpoint" "state"] "Connections to endpoints.";
     UpstreamRetries Counter "tidegate_upstream_retries_total" ["upstream" "cause"] "Attempts after the first, by what made them necessary.";
+    BreakerState Gauge "tidegate_breaker_state" ["upstream" "endpoint"] "0 while a circuit breaker is closed, 1 open, 2 half-open; without an endpoint it is the upstream's.";
+    BreakerTransitions Counter "tidegate_breaker_transitions_total" ["upstream" "endpoint" "to" "cause"] "Times that a circuit breaker moved.";
     WebSocketConnections Gauge "tidegate_websocket_connections" ["route"] "WebSockets open.";
     WebSocketOpens Counter "tidegate_websocket_opens_total" ["route"] "WebSockets opened.";
     WebSocketCloses Counter "tidegate_websocket_closes_total" ["route" "by" "code"] "WebSockets closed, by who was the first to end.";

@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderValue};
 use regex::Regex;
 
+use super::breaking::breaking;
 use super::carry::Carry;
 use super::endpoints::{places, settle};
 use super::places::place;
 use super::{
-    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route, Snapshot,
-    Target,
+    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, OwnTimeouts, Route,
+    Snapshot, Target,
 };
 use crate::config::{self, Config, Protocols};
 use crate::filter::fields::FieldChanges;
@@ -145,7 +146,8 @@ pub(super) fn upstream(
             per_million: budget.per_million,
             min_per_second: budget.min_per_second,
         }),
-        stable_after: STABLE_AFTER,
+        stable_after: (u.circuit_breaker.as_ref()).map_or(STABLE_AFTER, |b| b.stream_stable_after),
+        breaking: u.circuit_breaker.as_ref().map(breaking),
         state: carry.upstream(&u.name, workers),
     }
 }
@@ -197,16 +199,13 @@ fn route(
 }
 
 fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Arc<Upstream>]) -> Forward {
-    let branch = |(index, _): &(usize, u32)| {
-        let own = upstreams[*index].timeouts;
-        let timeouts = Timeouts {
-            connect: own.connect,
-            response: r.timeouts.response.unwrap_or(own.response),
-            body: r.timeouts.body.unwrap_or(own.body),
-        };
-        (*index, timeouts)
+    let timeouts = OwnTimeouts {
+        response: r.timeouts.response,
+        body: r.timeouts.body,
     };
+    let branch = |(index, _): &(usize, u32)| (*index, timeouts.over(upstreams[*index].timeouts));
     Forward {
+        timeouts,
         branches: weights.iter().map(branch).collect(),
         split: Split::new(
             &weights

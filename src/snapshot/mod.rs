@@ -2,6 +2,7 @@
 //!
 //! Policy (numbers) lives here. State (counters, loads) lives behind `Arc`s that successive snapshots share: see `carry`.
 
+mod breaking;
 pub mod carry;
 pub mod compile;
 mod endpoints;
@@ -106,6 +107,8 @@ pub struct Forward {
     pub branches: Vec<(usize, Timeouts)>,
     /// Chooses between them; `None` where there is one.
     pub split: Option<Split>,
+    /// The route's own deadlines.
+    pub timeouts: OwnTimeouts,
     /// What is tried again.
     pub retry: retry::Policy,
     /// Path and host as the upstream sees them.
@@ -114,6 +117,27 @@ pub struct Forward {
     pub request_fields: Option<FieldChanges>,
     /// Upstreams that get a copy: index, and how many of a million requests.
     pub mirrors: Vec<(usize, u32)>,
+}
+
+/// A route's deadlines, where it has its own; those may be off.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnTimeouts {
+    /// Until the answer's head.
+    pub response: Option<Option<Duration>>,
+    /// Silence after it.
+    pub body: Option<Option<Duration>>,
+}
+
+impl OwnTimeouts {
+    /// The deadlines at an upstream whose own are `upstream`.
+    #[must_use]
+    pub fn over(&self, upstream: Timeouts) -> Timeouts {
+        Timeouts {
+            connect: upstream.connect,
+            response: self.response.unwrap_or(upstream.response),
+            body: self.body.unwrap_or(upstream.body),
+        }
+    }
 }
 
 impl Forward {

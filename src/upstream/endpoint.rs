@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::balance::Latency;
+use super::breaking::Circuit;
 use super::permits::Permits;
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
@@ -56,6 +57,8 @@ pub struct EndpointState {
     pub permits: Arc<Permits>,
     /// How long attempts took, where a balancer compares that.
     pub latency: Latency,
+    /// Its breaker, where each endpoint has its own.
+    pub circuit: Circuit,
     in_flight: AtomicU32,
     shunned_until: AtomicU64,
 }
@@ -72,6 +75,7 @@ impl EndpointState {
             stats: EndpointStats::new(workers),
             permits: Permits::new(workers),
             latency: Latency::default(),
+            circuit: Circuit::new(workers),
             in_flight: AtomicU32::new(0),
             shunned_until: AtomicU64::new(0),
         }

@@ -1,6 +1,7 @@
 //! Upstreams: named groups of endpoints, how one is chosen, and the connections that one worker keeps to them.
 
 pub mod balance;
+pub mod breaking;
 pub mod budget;
 pub mod connect;
 pub mod doorbell;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use crate::metrics::UpstreamStats;
 use balance::{Ask, Balancer};
+use breaking::{Breaking, Circuit};
 use budget::{Budget, BudgetPolicy};
 use endpoint::Endpoint;
 
@@ -35,6 +37,8 @@ pub struct Upstream {
     pub pool: PoolPolicy,
     /// How many requests may be tried again; `None` = any number.
     pub budget: Option<BudgetPolicy>,
+    /// When it is left alone; `None` = never.
+    pub breaking: Option<Box<Breaking>>,
     /// An answer whose body flows for so long counts as whole.
     pub stable_after: Duration,
     /// What outlives the snapshot.
@@ -49,6 +53,8 @@ pub struct UpstreamState {
     pub turn: AtomicUsize,
     /// Retries taken.
     pub budget: Budget,
+    /// Its breaker, where one stands for all of it.
+    pub circuit: Circuit,
 }
 
 impl UpstreamState {
@@ -59,6 +65,7 @@ impl UpstreamState {
             stats: UpstreamStats::new(workers),
             turn: AtomicUsize::new(0),
             budget: Budget::new(),
+            circuit: Circuit::new(workers),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     } = config;
     let upstreams: Map<String, Value> = upstreams
         .iter()
-        .map(|u| (u.name.clone(), upstream_json::whole(u)))
+        .map(|u| (u.name.clone(), upstream_json::whole(config, u)))
         .collect();
     json!({
         "workers": workers.map_or(ground.workers, usize::from),

@@ -6,10 +6,12 @@ use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 
 use super::answer::text;
+use crate::breaker::{Cause, Kind};
 use crate::metrics::{Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
-use crate::time;
+use crate::time::{self, Nanos};
+use crate::upstream::breaking::Circuit;
 
 /// The page in the format that the client prefers.
 pub(super) fn answer(
@@ -54,12 +56,45 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
     for ((upstream, _), endpoint) in carry.endpoints.alive(now) {
         endpoint.stats.write(&mut page, upstream, &endpoint.label);
     }
+    write_breakers(&mut page, snapshot, now);
     for (name, state) in carry.listeners.alive(now) {
         state.stats.write(&mut page, name);
     }
     write_expiry(&mut page, snapshot);
     process::write(&mut page);
     page.finish()
+}
+
+/// The state of those that are there; what was counted of those that are gone, too.
+fn write_breakers(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
+    for upstream in &snapshot.upstreams {
+        let Some(breaking) = &upstream.breaking else {
+            continue;
+        };
+        for (endpoint, circuit) in upstream.circuits() {
+            let state = circuit.state.view(&breaking.policy, now).kind as u8;
+            let labels = [upstream.name.as_str(), endpoint];
+            page.value(Metric::BreakerState, &labels, f64::from(state));
+        }
+    }
+    for (name, state) in snapshot.carry.upstreams.alive(now) {
+        write_transitions(page, name, "", &state.circuit);
+    }
+    for ((upstream, _), state) in snapshot.carry.endpoints.alive(now) {
+        write_transitions(page, upstream, &state.label, &state.circuit);
+    }
+}
+
+fn write_transitions(page: &mut Page, upstream: &str, endpoint: &str, circuit: &Circuit) {
+    for (key, count) in circuit.transitions.sums() {
+        let (to, cause) = (key >> 8, key & 0xff);
+        let (Some(to), Some(cause)) = (Kind::ALL.get(to as usize), Cause::ALL.get(cause as usize))
+        else {
+            continue;
+        };
+        let labels = [upstream, endpoint, to.word(), cause.word()];
+        page.count(Metric::BreakerTransitions, &labels, count);
+    }
 }
 
 /// Of certificates that share a name the first that expires counts: two series with the same labels are none.

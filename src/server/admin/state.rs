@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::addresses;
 use super::super::resolve::Standings;
-use super::{route_json, upstream_json};
+use super::{breaker_json, route_json, upstream_json};
 use crate::config::Config;
 use crate::snapshot::Snapshot;
 use crate::telemetry::rfc3339;
@@ -50,6 +50,7 @@ fn one_upstream(config: &Config, upstream: &Upstream, names: &Standings, now: Na
     json!({
         "name": upstream.name,
         "balance": said.map(|u| upstream_json::balance(&u.balance)),
+        "breaker": breaker_json::of_upstream(upstream, now),
         "endpoints": endpoints,
         "names": names,
     })
@@ -82,5 +83,6 @@ fn one_endpoint(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> Value {
         "connections": { "idle": idle.max(0), "busy": busy.max(0) },
         "in_flight": in_flight.max(0),
         "shunned": endpoint.is_shunned(now),
+        "breaker": breaker_json::of_endpoint(upstream, &endpoint.circuit, now),
     })
 }
