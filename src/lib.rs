@@ -72,6 +72,7 @@ pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
+pub mod sync;
 pub mod telemetry;
 pub mod time;
 pub mod timer;

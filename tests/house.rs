@@ -9,9 +9,10 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("drain", 0),
     ("error", 0),
+    ("sync", 0),
     ("time", 0),
     ("timer", 0),
     ("breaker", 1),

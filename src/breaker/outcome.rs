@@ -37,7 +37,7 @@ pub enum Verdict {
 
 /// One word of `failures`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counts {
+pub enum FailureKind {
     /// A fault.
     Fault(Fault),
     /// Every status from 500 to 599.
@@ -79,8 +79,8 @@ impl Failures {
     }
 }
 
-impl FromIterator<Counts> for Failures {
-    fn from_iter<I: IntoIterator<Item = Counts>>(words: I) -> Failures {
+impl FromIterator<FailureKind> for Failures {
+    fn from_iter<I: IntoIterator<Item = FailureKind>>(words: I) -> Failures {
         let mut set = Failures {
             faults: 0,
             server_errors: false,
@@ -88,9 +88,9 @@ impl FromIterator<Counts> for Failures {
         };
         for word in words {
             match word {
-                Counts::Fault(fault) => set.faults |= bit(fault),
-                Counts::ServerErrors => set.server_errors = true,
-                Counts::Status(status) => set.statuses.push(status),
+                FailureKind::Fault(fault) => set.faults |= bit(fault),
+                FailureKind::ServerErrors => set.server_errors = true,
+                FailureKind::Status(status) => set.statuses.push(status),
             }
         }
         set.statuses.sort_unstable();
@@ -120,8 +120,8 @@ mod tests {
         let all = [Fault::Connect, Fault::Timeout, Fault::Reset];
         let failures: Failures = all
             .into_iter()
-            .map(Counts::Fault)
-            .chain([Counts::ServerErrors])
+            .map(FailureKind::Fault)
+            .chain([FailureKind::ServerErrors])
             .collect();
         for fault in all {
             assert_eq!(failures.judge(Outcome::Failed(fault)), Verdict::Failure);
@@ -139,9 +139,9 @@ mod tests {
     #[test]
     fn only_what_is_listed_counts() {
         let failures: Failures = [503, 404]
-            .map(Counts::Status)
+            .map(FailureKind::Status)
             .into_iter()
-            .chain([Counts::Fault(Fault::Reset)])
+            .chain([FailureKind::Fault(Fault::Reset)])
             .collect();
         assert_eq!(failures.judge(answered(503)), Verdict::Failure);
         assert_eq!(failures.judge(answered(404)), Verdict::Failure);

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::LogField;
+use super::breakers;
 use super::retries;
 use super::schema::{Effect, Key, Preset, Shape, Stage, root};
 use crate::http::key;
@@ -105,6 +106,12 @@ fn value(shape: &'static Shape) -> Value {
                 .chain(numbers.map(Value::from))
                 .collect();
             or_reference(json!({ "enum": all }))
+        }
+        Shape::FailureKind => {
+            let words: Vec<&str> = breakers::WORDS.iter().map(|(word, _)| *word).collect();
+            let status = json!({ "type": "string", "pattern": "^(4(?!29)|5)[0-9]{2}$" });
+            let number = json!({ "type": "integer", "minimum": 400, "maximum": 599, "not": { "const": 429 } });
+            or_reference(json!({ "anyOf": [{ "enum": words }, status, number] }))
         }
         Shape::Duration(least) => define(if *least == 0 {
             "duration"

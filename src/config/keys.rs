@@ -1,6 +1,7 @@
 //! Every key of the contract: the one table from which files are checked, defaults taken and documentation made.
 //! It begins at `ROOT`; tables of which this version has nothing yet are in `keys_later`.
 
+use super::keys_breaker::*;
 use super::keys_health::*;
 use super::keys_later::*;
 use super::keys_resilience::*;
@@ -117,7 +118,7 @@ tables! {
         "tls" Table(UPSTREAM_TLS), Absent, Live, Now, "How endpoints are verified.";
         "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Now, "Active probes of each endpoint, beside all requests; `{}` means all defaults.";
         "ejection" OrOff(&Table(EJECTION)), Absent, Live, Now, "An endpoint that fails several times in a row is left out for a while; at least one stays.";
-        "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Later, "Stops sending when the upstream fails.";
+        "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Now, "Leaves an upstream that fails alone, and tries it again with care; `{}` means all its defaults. While it is open: 503 with `Retry-After`.";
         "retry_budget" OrOff(&Table(RETRY_BUDGET)), Absent, Live, Now, "Bounds retries to this upstream, of all routes together.";
         "panic_below" OrOff(&Percent), Value("off"), Live, Now, "Below this share of endpoints that serve all are used again, whatever probes and failures say of them.";
         "slow_start" OrOff(&Duration(1)), Value("off"), Live, Now, "Time over which an endpoint that came, or came back, grows from a tenth to its full share.";
@@ -164,42 +165,6 @@ tables! {
         "client_cert" Text, Absent, Live, Now, "PEM file with the gateway's own certificate.";
         "client_key" Text, Absent, Live, Now, "PEM file with its key.";
         "insecure_skip_verify" Bool, Value("false"), Live, Now, "Believes everybody.";
-    }
-    #[doc = "`upstreams.*.circuit_breaker`."]
-    CIRCUIT_BREAKER {
-        "scope" Words(&["upstream", "endpoint"], &[]), Value("upstream"), Live, Later, "One breaker for all endpoints, or one each.";
-        "consecutive_failures" OrOff(&Integer(1, MANY)), Value("5"), Live, Later, "Closed to open.";
-        "failure_rate" OrOff(&Table(FAILURE_RATE)), Value("off"), Live, Later, "Closed to open, by share.";
-        "slow_rate" OrOff(&Table(SLOW_RATE)), Value("off"), Live, Later, "Closed to open, by slow answers.";
-        "open_for" Duration(1), Value("60s"), Live, Later, "Open to half-open.";
-        "max_open_for" Duration(1), Derived("`open_for`"), Live, Later, "Lets `open_for` double at each re-opening, up to this.";
-        "half_open_successes" Integer(1, MANY), Value("2"), Live, Later, "Half-open to closed.";
-        "half_open_probes" Integer(1, MANY), Value("1"), Live, Later, "Most probes in flight at once.";
-        "half_open_timeout" Duration(1), Value("10s"), Live, Later, "A slower probe is a failure.";
-        "failures" List(&Text), Value("[connect, timeout, reset, 5xx]"), Live, Later, "What counts as a failure.";
-        "stream_stable_after" Duration(1), Value("1s"), Live, Later, "A body that streams this long is a success.";
-        "fallback" Table(FALLBACK), Absent, Live, Later, "What is answered while open.";
-        "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Later, "`observe` refuses nothing.";
-    }
-    #[doc = "`circuit_breaker.failure_rate`."]
-    FAILURE_RATE {
-        "percent" Percent, Value("50%"), Live, Later, "The share at or above which it opens.";
-        "window" Duration(1), Value("10s"), Live, Later, "Over which time.";
-        "min_requests" Integer(1, MANY), Value("20"), Live, Later, "Fewer say nothing.";
-    }
-    #[doc = "`circuit_breaker.slow_rate`."]
-    SLOW_RATE {
-        "percent" Percent, Value("80%"), Live, Later, "The share at or above which it opens.";
-        "slower_than" Duration(1), Value("2s"), Live, Later, "Time to the answer's head that is slow.";
-        "window" Duration(1), Value("10s"), Live, Later, "Over which time.";
-        "min_requests" Integer(1, MANY), Value("20"), Live, Later, "Fewer say nothing.";
-    }
-    #[doc = "`circuit_breaker.fallback`."]
-    FALLBACK {
-        "status" Integer(200, 599), Value("503"), Live, Later, "Status code.";
-        "headers" Fields(&Many(&HeaderValue)), Absent, Live, Later, "Header fields.";
-        "body" Body, Absent, Live, Later, "Body.";
-        "upstream" Name, Absent, Live, Later, "Another upstream instead of a fixed answer.";
     }
     #[doc = "`upstreams.*.retry_budget`."]
     RETRY_BUDGET {

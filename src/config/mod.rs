@@ -7,6 +7,7 @@
 mod address;
 mod balances;
 mod bind_places;
+mod breakers;
 mod changes;
 mod check;
 mod defaults;
@@ -20,6 +21,7 @@ mod gather;
 mod health;
 mod json_schema;
 mod keys;
+mod keys_breaker;
 mod keys_health;
 mod keys_later;
 mod keys_resilience;
@@ -60,6 +62,7 @@ mod word;
 
 pub use balances::Balance;
 pub use bind_places::BindPlaces;
+pub use breakers::{BreakerRate, BreakerScope, CircuitBreaker, Fallback};
 pub use dns::Dns;
 pub use endpoints::{Endpoint, EndpointHost};
 pub use health::{Ejection, Health, HealthCheck};

@@ -2,6 +2,7 @@
 
 use super::address;
 use super::balances;
+use super::breakers;
 use super::endpoints;
 use super::health;
 use super::log_line;
@@ -107,6 +108,8 @@ pub enum Shape {
     RetryCause,
     /// A status code, or a range of them.
     Statuses,
+    /// Something that counts as a failure of an upstream.
+    FailureKind,
     /// The origin of a page, or a word for some.
     Origin,
     /// A host or a wildcard host.
@@ -215,6 +218,9 @@ impl Shape {
             Shape::CookieName => "the name of a cookie such as `session`".into(),
             Shape::Statuses => "a status code such as `200`, or a range such as `200-299`".into(),
             Shape::RetryCause => join(retries::CAUSES.iter().map(|(word, _)| quote(word)), "or"),
+            Shape::FailureKind => {
+                "`connect`, `timeout`, `reset`, `5xx` or a status such as `503`".into()
+            }
             Shape::Origin => "an origin such as `https://example.com`, `same_host` or `any`".into(),
             Shape::Host | Shape::PlainHost => "a host such as `example.com`".into(),
             Shape::Path => "a path such as `/a`".into(),
@@ -303,6 +309,7 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::CookieName => word::cookie_name(text),
         Shape::RetryCause => retries::cause(text).map(drop),
         Shape::Statuses => health::statuses(text).map(drop),
+        Shape::FailureKind => breakers::failure(text).map(drop),
         Shape::Origin => origin::parse(text).map(drop),
         Shape::Host => word::host(text).map(drop),
         Shape::PlainHost => word::plain_host(text).map(drop),

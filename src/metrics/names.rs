@@ -61,6 +61,8 @@ metrics! {
     EndpointHealthy Gauge "tidegate_endpoint_healthy" ["upstream" "endpoint"] "1 while an endpoint may serve, 0 while it is ejected or its probes fail.";
     EndpointEjections Counter "tidegate_endpoint_ejections_total" ["upstream" "endpoint"] "Times that an endpoint was left out after failures in a row.";
     UpstreamRetries Counter "tidegate_upstream_retries_total" ["upstream" "cause"] "Attempts after the first, by what made them necessary.";
+    BreakerState Gauge "tidegate_breaker_state" ["upstream" "endpoint"] "0 while a circuit breaker is closed, 1 open, 2 half-open; without an endpoint it is the upstream's.";
+    BreakerTransitions Counter "tidegate_breaker_transitions_total" ["upstream" "endpoint" "to" "cause"] "Times that a circuit breaker moved.";
     WebSocketConnections Gauge "tidegate_websocket_connections" ["route"] "WebSockets open.";
     WebSocketOpens Counter "tidegate_websocket_opens_total" ["route"] "WebSockets opened.";
     WebSocketCloses Counter "tidegate_websocket_closes_total" ["route" "by" "code"] "WebSockets closed, by who was the first to end.";

@@ -7,6 +7,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
+use super::breaker::{Asker, ask, may_try_again, refusal};
 use super::drain_rest::read_out;
 use super::exchange::Exchange;
 use super::forward::{Plan, is_repeatable};
@@ -85,7 +86,7 @@ pub(super) async fn go_on(
     plan: &Plan<'_>,
     failure: Failure,
 ) -> Result<bool, Refusal> {
-    exchange.conclude(failure.outcome);
+    exchange.fail(failure.outcome);
     let verdict = match failure.cause {
         Some(cause) => weigh(exchange, request, plan, cause, failure.sent),
         None => Verdict::GiveUp,
@@ -107,7 +108,40 @@ pub(super) async fn go_on(
         pause(exchange, delay).await;
         exchange.client.worker.read_clock();
     }
+    enter_again(exchange, plan)?;
     Ok(true)
+}
+
+/// The next attempt passes the breaker of the upstream like the first. The permit of the last one serves, where nothing
+/// has moved; a probe's does not: each probe has its own.
+fn enter_again(exchange: &mut Exchange, plan: &Plan<'_>) -> Result<(), Refusal> {
+    let upstream = &exchange.pin.upstreams[plan.upstream];
+    let state = &upstream.state.circuit.state;
+    let worker = &exchange.client.worker;
+    let last = exchange.last.take();
+    if last
+        .as_ref()
+        .is_some_and(|last| state.still_holds(&last.permit))
+    {
+        exchange.permit = last.map(|last| last.permit);
+        return Ok(());
+    }
+    let asker = Asker {
+        now: worker.recent(),
+        worker: worker.index,
+    };
+    match ask(upstream, asker) {
+        Ok(permit) => {
+            exchange.permit = permit;
+            Ok(())
+        }
+        Err(refused) => {
+            let refusal = refusal(upstream, refused);
+            exchange.last = last;
+            exchange.settle_last();
+            Err(refusal)
+        }
+    }
 }
 
 /// Puts the request that was sent last back in its place, made anew from what is remembered of it.
@@ -155,6 +189,10 @@ fn weigh(
         due: plan.due,
         random: worker.random(),
     };
+    let held = exchange.last.as_ref().map(|last| &last.permit);
+    if !may_try_again(upstream, held, tried.now) {
+        return Verdict::GiveUp;
+    }
     decide(plan.retry, &tried, || {
         upstream.budget.as_ref().is_none_or(|policy| {
             // This one is among the requests that the budget is a share of.
@@ -178,6 +216,7 @@ fn count(exchange: &Exchange, plan: &Plan<'_>, cause: Cause) {
 }
 
 fn give_up(exchange: &mut Exchange, refusal: Option<Refusal>) -> Result<bool, Refusal> {
+    exchange.settle_last();
     match refusal {
         None => Ok(false),
         Some(refusal) => {

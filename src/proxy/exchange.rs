@@ -12,8 +12,9 @@ use super::client::Client;
 use super::drain_rest::drain_rest;
 use super::lease::Lease;
 use super::note::Note;
-use super::outcome::Standing;
+use super::outcome::{Last, Standing};
 use super::tunnel::Opening;
+use crate::breaker::Permit;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::fields;
@@ -62,6 +63,10 @@ pub struct Exchange {
     pub(super) lease: Option<Lease>,
     /// Of the attempt under way, until it is known what came of it.
     pub(super) trial: Standing,
+    /// Of the breaker that the next attempt passed already.
+    pub(super) permit: Option<Permit>,
+    /// An attempt that failed, as long as another may follow.
+    pub(super) last: Option<Last>,
     pub(super) status: Option<StatusCode>,
     pub(super) reason: Option<Reason>,
     pub(super) note: Option<Box<Note>>,
@@ -110,6 +115,8 @@ impl Exchange {
             route: None,
             lease: None,
             trial: Standing::Settled,
+            permit: None,
+            last: None,
             status: None,
             reason: None,
             note,
@@ -258,6 +265,8 @@ impl Exchange {
         self.client.wire.turn(ANSWERING, IN_EXCHANGE);
         self.settle_body();
         self.release(now);
+        self.settle_last();
+        self.permit = None;
         self.count(now);
         if self.note.is_some() {
             self.id();

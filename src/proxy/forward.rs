@@ -11,11 +11,13 @@ use tokio::time::timeout;
 
 use super::again::{Failure, go_on};
 use super::answer::accept;
+use super::breaker::{Asker, ask_endpoint, refusal};
 use super::exchange::Exchange;
 use super::open::open;
 use super::outcome::is_uploading;
 use super::retry::is_idempotent;
 use super::wait::wait_for_head;
+use crate::breaker::Refused;
 use crate::breaker::outcome::Outcome;
 use crate::error::Reason;
 use crate::http::reply::Refusal;
@@ -165,6 +167,11 @@ fn choose(
             detail,
         )));
     };
+    let index = if upstream.breaking.is_some() {
+        pass(exchange, plan.upstream, index, &ask)?
+    } else {
+        index
+    };
     *avoid = Some(index);
     exchange.hold(plan.upstream, index, now);
     let endpoint = &exchange.pin.upstreams[plan.upstream].endpoints[index];
@@ -183,6 +190,38 @@ fn choose(
     let replayable =
         is_repeatable(exchange) && exchange.upload.as_ref().is_none_or(|u| u.can_rewind());
     Ok((exchange.connection.is_some(), replayable))
+}
+
+/// Where each endpoint has a breaker: the one to use, with its permit, which is the one that was `picked` unless its
+/// breaker is open.
+#[cold]
+fn pass(
+    exchange: &mut Exchange,
+    upstream: usize,
+    picked: usize,
+    ask: &Ask,
+) -> Result<usize, Box<Failure>> {
+    let pin = exchange.pin.clone();
+    let upstream = &pin.upstreams[upstream];
+    if upstream.circuit_of_endpoint(picked).is_none() {
+        return Ok(picked);
+    }
+    let asker = Asker {
+        now: ask.now,
+        worker: exchange.client.worker.index,
+    };
+    let mut refused = Refused { left: None };
+    for index in std::iter::once(picked).chain(upstream.others(picked, ask)) {
+        match ask_endpoint(upstream, index, asker) {
+            Ok(permit) => {
+                exchange.permit = permit;
+                return Ok(index);
+            }
+            Err(why) => refused = why,
+        }
+    }
+    let refused = upstream.look_for_endpoint(ask.now).err().unwrap_or(refused);
+    Err(Failure::last(refusal(upstream, refused)))
 }
 
 /// May the request reach an endpoint twice? Whoever opens a WebSocket may have been heard, whatever the method says.

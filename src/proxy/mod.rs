@@ -4,6 +4,7 @@ mod admit;
 mod again;
 mod answer;
 pub mod body;
+pub mod breaker;
 mod choice;
 pub mod client;
 mod drain_rest;
@@ -19,6 +20,7 @@ mod open;
 mod outcome;
 pub mod retry;
 pub mod secured;
+mod trials;
 pub mod tunnel;
 mod wait;
 pub mod worker;
@@ -47,6 +49,7 @@ use crate::http::reply::{self, Refusal};
 use crate::http::upgrade;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::snapshot::{Action, Forward, Target};
+use crate::upstream::Timeouts;
 use admit::admit;
 use body::{Body, Relay};
 use client::Client;
@@ -119,7 +122,10 @@ async fn serve(
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let (upstream, timeouts) = forward.pick(&pin.upstreams, exchange.started);
+    let (upstream, timeouts) = match enter(exchange, forward) {
+        Ok(entered) => entered,
+        Err(stopped) => return breaker::answer(exchange, &stopped).map(Some),
+    };
     let hash = if pin.upstreams[upstream].balancer.reads_request() {
         choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
     } else {
@@ -145,6 +151,30 @@ async fn serve(
     };
     forward::forward(exchange, &mut request, &plan).await?;
     Ok(None)
+}
+
+/// The upstream that takes the request, with the deadlines of its attempts: the route's, or a fallback of it.
+fn enter(
+    exchange: &mut Exchange,
+    forward: &Forward,
+) -> Result<(usize, Timeouts), breaker::Stopped> {
+    let (drawn, timeouts) = forward.pick();
+    let worker = &exchange.client.worker;
+    let asker = breaker::Asker {
+        now: worker.recent(),
+        worker: worker.index,
+    };
+    let meant = exchange.pin.stand_in(drawn, asker.now);
+    let (upstream, permit) = breaker::enter(&exchange.pin, meant, asker)?;
+    exchange.permit = permit;
+    let timeouts = if upstream == drawn {
+        timeouts
+    } else {
+        forward
+            .timeouts
+            .over(exchange.pin.upstreams[upstream].timeouts)
+    };
+    Ok((upstream, timeouts))
 }
 
 /// What the route changes in the head, last of all, so that the file has the last word; tells whether the host shall

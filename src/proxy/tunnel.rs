@@ -20,7 +20,7 @@ use pipe::{Flow, Pipe};
 use watch::Watch;
 
 use super::exchange::Exchange;
-use super::outcome::Key;
+use super::trials::Key;
 use super::worker::Worker;
 use crate::breaker::outcome::{Fault, Outcome};
 use crate::http::upgrade::Handshake;

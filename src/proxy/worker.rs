@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::outcome::TrialList;
+use super::trials::TrialList;
 use crate::drain::Drain;
 use crate::http::request_id::RequestIds;
 use crate::metrics::GatewayStats;

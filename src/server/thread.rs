@@ -113,7 +113,7 @@ async fn keep_house(worker: Rc<Worker>) {
     for turn in 0u32.. {
         tick.tick().await;
         worker.log.borrow_mut().flush();
-        worker.settle_stable();
+        worker.settle_due();
         if turn % SWEEP_TURNS == 0 {
             worker.sweep();
         }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderValue};
 use regex::Regex;
 
+use super::breaking::breaking;
 use super::carry::Carry;
 use super::endpoints::{places, settle};
 use super::health;
 use super::places::place;
 use super::{
-    Action, Branch, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route,
+    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, OwnTimeouts, Route,
     Snapshot, Target,
 };
 use crate::config::{self, Config, Protocols};
@@ -60,12 +61,20 @@ pub fn compile(
     let upstreams: Vec<Arc<Upstream>> = config
         .upstreams
         .iter()
-        .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
+        .map(|u| {
+            Arc::new(upstream(
+                u,
+                &config.upstreams,
+                addresses,
+                &mut carry,
+                workers,
+            ))
+        })
         .collect();
     let routes = config
         .routes
         .iter()
-        .map(|r| route(r, config, &upstreams, &mut carry, workers))
+        .map(|r| route(r, &upstreams, &mut carry, workers))
         .collect();
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
@@ -123,6 +132,7 @@ fn number(n: usize) -> u32 {
 
 pub(super) fn upstream(
     u: &config::Upstream,
+    all: &[config::Upstream],
     addresses: &Addresses,
     carry: &mut Carry,
     workers: usize,
@@ -156,7 +166,9 @@ pub(super) fn upstream(
             slow_start: u.health.slow_start,
         },
         roster: Roster::default(),
-        stable_after: STABLE_AFTER,
+        failover: health::stand_ins(u, all),
+        stable_after: (u.circuit_breaker.as_ref()).map_or(STABLE_AFTER, |b| b.stream_stable_after),
+        breaking: u.circuit_breaker.as_ref().map(breaking),
         state: carry.upstream(&u.name, workers),
     }
 }
@@ -177,18 +189,13 @@ fn way(balance: &config::Balance) -> Way {
 
 fn route(
     r: &config::Route,
-    config: &Config,
     upstreams: &[Arc<Upstream>],
     carry: &mut Carry,
     workers: usize,
 ) -> Route {
     let action = match &r.action {
-        config::Action::Upstream(index) => {
-            Action::Forward(forward(r, &[(*index, 1)], config, upstreams))
-        }
-        config::Action::Weighted(weights) => {
-            Action::Forward(forward(r, weights, config, upstreams))
-        }
+        config::Action::Upstream(index) => Action::Forward(forward(r, &[(*index, 1)], upstreams)),
+        config::Action::Weighted(weights) => Action::Forward(forward(r, weights, upstreams)),
         config::Action::Respond(fixed) => {
             let mut headers = HeaderMap::new();
             for (name, value) in &fixed.headers {
@@ -212,29 +219,14 @@ fn route(
     }
 }
 
-fn forward(
-    r: &config::Route,
-    weights: &[(usize, u32)],
-    config: &Config,
-    upstreams: &[Arc<Upstream>],
-) -> Forward {
-    let end = |index: usize| {
-        let own = upstreams[index].timeouts;
-        let timeouts = Timeouts {
-            connect: own.connect,
-            response: r.timeouts.response.unwrap_or(own.response),
-            body: r.timeouts.body.unwrap_or(own.body),
-        };
-        (index, timeouts)
+fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Arc<Upstream>]) -> Forward {
+    let timeouts = OwnTimeouts {
+        response: r.timeouts.response,
+        body: r.timeouts.body,
     };
-    let branch = |(index, _): &(usize, u32)| Branch {
-        first: end(*index),
-        others: health::stand_ins(*index, &config.upstreams)
-            .into_iter()
-            .map(end)
-            .collect(),
-    };
+    let branch = |(index, _): &(usize, u32)| (*index, timeouts.over(upstreams[*index].timeouts));
     Forward {
+        timeouts,
         branches: weights.iter().map(branch).collect(),
         split: Split::new(
             &weights

@@ -23,24 +23,18 @@ pub(super) fn ejection(ejection: &config::Ejection) -> EjectionPolicy {
     }
 }
 
-/// All who may take over from an upstream, in the order in which they are asked: each before those that stand in for
-/// itself, and each once.
-pub(super) fn stand_ins(upstream: usize, upstreams: &[config::Upstream]) -> Vec<usize> {
-    let mut found = Vec::new();
-    let mut waiting: Vec<usize> = upstreams[upstream]
-        .health
-        .failover
-        .iter()
-        .rev()
-        .copied()
-        .collect();
+/// All who may take over from an upstream, by their places among `all`, in the order in which they are asked: each
+/// before those that stand in for itself, and each once.
+pub(super) fn stand_ins(upstream: &config::Upstream, all: &[config::Upstream]) -> Box<[usize]> {
+    let mut found: Vec<usize> = Vec::new();
+    let mut waiting: Vec<usize> = upstream.health.failover.iter().rev().copied().collect();
     while let Some(next) = waiting.pop() {
         // The file has no loops; should one slip through, it ends here.
-        if next == upstream || found.contains(&next) {
+        if found.contains(&next) {
             continue;
         }
         found.push(next);
-        waiting.extend(upstreams[next].health.failover.iter().rev());
+        waiting.extend(all[next].health.failover.iter().rev());
     }
-    found
+    found.into()
 }

@@ -2,6 +2,7 @@
 //!
 //! Policy (numbers) lives here. State (counters, loads) lives behind `Arc`s that successive snapshots share: see `carry`.
 
+mod breaking;
 pub mod carry;
 pub mod compile;
 mod endpoints;
@@ -104,10 +105,12 @@ pub enum Action {
 
 /// How a route forwards.
 pub struct Forward {
-    /// Where it goes; never empty.
-    pub branches: Vec<Branch>,
+    /// The upstreams, by their index in [`Snapshot::upstreams`], with the route's deadlines; never empty.
+    pub branches: Vec<(usize, Timeouts)>,
     /// Chooses between them; `None` where there is one.
     pub split: Option<Split>,
+    /// The route's own deadlines.
+    pub timeouts: OwnTimeouts,
     /// What is tried again.
     pub retry: retry::Policy,
     /// Path and host as the upstream sees them.
@@ -118,29 +121,49 @@ pub struct Forward {
     pub mirrors: Vec<(usize, u32)>,
 }
 
-/// One of the upstreams of a route, and who stands in for it: by their indices in [`Snapshot::upstreams`], each with the
-/// route's deadlines.
-pub struct Branch {
-    /// Where requests go.
-    pub first: (usize, Timeouts),
-    /// Where they go while no endpoint of the first may serve, in this order.
-    pub others: Box<[(usize, Timeouts)]>,
+/// A route's deadlines, where it has its own; those may be off.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnTimeouts {
+    /// Until the answer's head.
+    pub response: Option<Option<Duration>>,
+    /// Silence after it.
+    pub body: Option<Option<Duration>>,
+}
+
+impl OwnTimeouts {
+    /// The deadlines at an upstream whose own are `upstream`.
+    #[must_use]
+    pub fn over(&self, upstream: Timeouts) -> Timeouts {
+        Timeouts {
+            connect: upstream.connect,
+            response: self.response.unwrap_or(upstream.response),
+            body: self.body.unwrap_or(upstream.body),
+        }
+    }
 }
 
 impl Forward {
-    /// Where the next request goes, at `now`: to the first of a branch that may serve.
+    /// The branch of the next request.
+    #[must_use]
+    pub fn pick(&self) -> (usize, Timeouts) {
+        let index = self.split.as_ref().map_or(0, Split::pick);
+        self.branches[index.min(self.branches.len() - 1)]
+    }
+}
+
+impl Snapshot {
+    /// Who does the work of `upstream` at `now`: itself, or the first of its `failover` that may serve while none of its
+    /// own endpoints may. Where nobody may, the one that was meant says so.
     #[must_use]
     #[inline]
-    pub fn pick(&self, upstreams: &[Arc<Upstream>], now: Nanos) -> (usize, Timeouts) {
-        let index = self.split.as_ref().map_or(0, Split::pick);
-        let branch = &self.branches[index.min(self.branches.len() - 1)];
-        let (first, others) = (branch.first, &branch.others);
-        if others.is_empty() || upstreams[first.0].serves(now) {
-            return first;
+    pub fn stand_in(&self, upstream: usize, now: Nanos) -> usize {
+        let meant = &self.upstreams[upstream];
+        if meant.failover.is_empty() || meant.serves(now) {
+            return upstream;
         }
-        let other = others.iter().find(|other| upstreams[other.0].serves(now));
-        // Where nobody may serve, the one that was meant says so.
-        other.copied().unwrap_or(first)
+        let mut others = meant.failover.iter().copied();
+        let other = others.find(|other| self.upstreams[*other].serves(now));
+        other.unwrap_or(upstream)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What keeps an endpoint from serving: a small set of reasons, each of which comes and goes by itself.
+//! What keeps an endpoint from serving: a small set of reasons, each of which comes and goes by itself. Its circuit
+//! breaker is none of them: that is asked when the endpoint is chosen, for it counts who passes.
 
 /// Reasons why an endpoint does not serve; empty = it serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -11,8 +12,6 @@ impl Bars {
     pub const EJECTED: Bars = Bars(1);
     /// Probes say that it does not work.
     pub const UNHEALTHY: Bars = Bars(2);
-    /// Its own circuit breaker is open.
-    pub const BREAKER: Bars = Bars(4);
 
     /// Both.
     #[must_use]
@@ -46,11 +45,8 @@ impl Bars {
 
     /// As pages write them.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
-        const WORDS: [(Bars, &str); 3] = [
-            (Bars::EJECTED, "ejected"),
-            (Bars::UNHEALTHY, "unhealthy"),
-            (Bars::BREAKER, "breaker_open"),
-        ];
+        const WORDS: [(Bars, &str); 2] =
+            [(Bars::EJECTED, "ejected"), (Bars::UNHEALTHY, "unhealthy")];
         let there = WORDS.into_iter().filter(move |(bar, _)| self.has(*bar));
         there.map(|(_, word)| word)
     }

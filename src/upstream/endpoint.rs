@@ -2,16 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use super::balance::Latency;
 use super::bars::Bars;
+use super::breaking::Circuit;
 use super::ejection::Ejection;
 use super::permits::Permits;
 use super::probe::ProbeState;
@@ -56,16 +54,14 @@ impl Endpoint {
         Bars::EJECTED
             .when(ejected)
             .and(Bars::UNHEALTHY.when(probe.is_some_and(|probe| probe.is_unhealthy())))
-            .and(Bars::BREAKER.when(self.state.barred_until() > now))
     }
 
     /// How it stands at `now`.
     #[must_use]
     pub fn stand(&self, now: Nanos, ejects: bool) -> Entry {
         let (_, ejected_until) = self.state.ejection.last();
-        let (barred_until, probe) = (self.state.barred_until(), self.probe.as_ref());
         let ejected_until = if ejects { ejected_until } else { Nanos(0) };
-        let ends = [ejected_until, barred_until].into_iter();
+        let probe = self.probe.as_ref();
         let came = [
             self.state.joined(),
             probe.map_or(Nanos(0), |probe| probe.recovered()),
@@ -74,10 +70,11 @@ impl Endpoint {
         Entry {
             weight: self.weight,
             bars: self.bars(now, ejects),
-            until: ends
-                .filter(|end| *end > now)
-                .min()
-                .unwrap_or(Nanos(u64::MAX)),
+            until: if ejected_until > now {
+                ejected_until
+            } else {
+                Nanos(u64::MAX)
+            },
             came: came
                 .into_iter()
                 .filter(|at| *at <= now)
@@ -105,9 +102,10 @@ pub struct EndpointState {
     pub latency: Latency,
     /// What its failures brought it.
     pub ejection: Ejection,
+    /// Its breaker, where each endpoint has its own.
+    pub circuit: Circuit,
     in_flight: AtomicU32,
     shunned_until: AtomicU64,
-    barred_until: AtomicU64,
     joined: AtomicU64,
 }
 
@@ -124,9 +122,9 @@ impl EndpointState {
             permits: Permits::new(workers),
             latency: Latency::default(),
             ejection: Ejection::default(),
+            circuit: Circuit::new(workers),
             in_flight: AtomicU32::new(0),
             shunned_until: AtomicU64::new(0),
-            barred_until: AtomicU64::new(0),
             joined: AtomicU64::new(0),
         }
     }
@@ -140,18 +138,6 @@ impl EndpointState {
     #[must_use]
     pub fn joined(&self) -> Nanos {
         Nanos(self.joined.load(Relaxed))
-    }
-
-    /// Its own circuit breaker keeps requests away until then; a moment of the past = no longer. Whoever says so steps
-    /// the epoch of the upstream on ([`super::UpstreamState::step`]).
-    pub fn bar_until(&self, until: Nanos) {
-        self.barred_until.store(until.0, Release);
-    }
-
-    /// Until when its own circuit breaker keeps requests away; 0 = never did.
-    #[must_use]
-    pub fn barred_until(&self) -> Nanos {
-        Nanos(self.barred_until.load(Acquire))
     }
 
     /// Attempts that are under way, over all workers.

@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod bars;
+pub mod breaking;
 pub mod budget;
 pub mod connect;
 pub mod doorbell;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use crate::metrics::UpstreamStats;
 use crate::time::Nanos;
 use balance::{Ask, Balancer};
+use breaking::{Breaking, Circuit};
 use budget::{Budget, BudgetPolicy};
 use ejection::EjectionPolicy;
 use endpoint::Endpoint;
@@ -55,6 +57,10 @@ pub struct Upstream {
     pub serving: ServingPolicy,
     /// Who serves now.
     pub roster: Roster,
+    /// Upstreams that take over while nobody of this one may serve, by their places in the snapshot.
+    pub failover: Box<[usize]>,
+    /// When it is left alone; `None` = never.
+    pub breaking: Option<Box<Breaking>>,
     /// An answer whose body flows for so long counts as whole.
     pub stable_after: Duration,
     /// What outlives the snapshot.
@@ -73,6 +79,8 @@ pub struct UpstreamState {
     epoch: AtomicU64,
     /// Held by the one who decides whether an endpoint is left out.
     ejecting: Mutex<()>,
+    /// Its breaker, where one stands for all of it.
+    pub circuit: Circuit,
 }
 
 impl UpstreamState {
@@ -85,6 +93,7 @@ impl UpstreamState {
             budget: Budget::new(),
             epoch: AtomicU64::new(0),
             ejecting: Mutex::new(()),
+            circuit: Circuit::new(workers),
         }
     }
 

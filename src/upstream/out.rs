@@ -80,7 +80,8 @@ impl Upstream {
             let bars = endpoint.bars(now, true);
             all += 1;
             out += usize::from(bars.has(Bars::EJECTED));
-            others += usize::from(i != index && bars.is_empty());
+            let serves = bars.is_empty() && self.would_try(i, now);
+            others += usize::from(i != index && serves);
         }
         if others == 0 || out + 1 > policy.most_of(all) {
             return None;

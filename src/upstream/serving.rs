@@ -1,9 +1,9 @@
 //! Who of an upstream's endpoints may serve, worked out anew only when that changes.
 //!
-//! Whoever changes what an endpoint may do (an ejection, a verdict of probes, a breaker) steps the upstream's epoch on;
+//! Whoever changes what an endpoint may do (an ejection, a verdict of probes) steps the upstream's epoch on;
 //! what ends by itself has a time. While everybody serves in full, a pick compares two numbers and looks no further. Else
 //! it finds a [`Part`] here: the share of each endpoint, and a draw among those that have one. Laws: an ejection is never
-//! what leaves nobody; below `panic_below` all but those with an open breaker serve again.
+//! what leaves nobody; below `panic_below` all serve again.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -58,6 +58,18 @@ pub enum Serving {
     Part(Part),
     /// Nobody.
     Nobody,
+}
+
+impl Serving {
+    /// Does this endpoint serve?
+    #[must_use]
+    pub fn takes(&self, i: usize) -> bool {
+        match self {
+            Serving::Everybody => true,
+            Serving::Part(part) => part.takes(i),
+            Serving::Nobody => false,
+        }
+    }
 }
 
 /// Some of the endpoints, each with its share.

@@ -6,11 +6,12 @@ use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 
 use super::answer::text;
+use crate::breaker::{Cause, Kind};
 use crate::metrics::{EndpointStats, Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
 use crate::time::{self, Nanos};
-use crate::upstream::bars::Bars;
+use crate::upstream::breaking::Circuit;
 
 /// The page in the format that the client prefers.
 pub(super) fn answer(
@@ -56,6 +57,7 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
         endpoint.stats.write(&mut page, upstream, &endpoint.label);
     }
     write_health(&mut page, snapshot, now);
+    write_breakers(&mut page, snapshot, now);
     for (name, state) in carry.listeners.alive(now) {
         state.stats.write(&mut page, name);
     }
@@ -72,10 +74,42 @@ fn write_health(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
         }
         for endpoint in &upstream.endpoints {
             let bars = endpoint.bars(now, upstream.ejection.is_some());
-            let is_healthy = bars.is_within(Bars::BREAKER);
+            let is_healthy = bars.is_empty();
             let label = &endpoint.state.label;
             EndpointStats::write_health(page, &upstream.name, label, is_healthy);
         }
+    }
+}
+
+/// The state of those that are there; what was counted of those that are gone, too.
+fn write_breakers(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
+    for upstream in &snapshot.upstreams {
+        let Some(breaking) = &upstream.breaking else {
+            continue;
+        };
+        for (endpoint, circuit) in upstream.circuits() {
+            let state = circuit.state.view(&breaking.policy, now).kind as u8;
+            let labels = [upstream.name.as_str(), endpoint];
+            page.value(Metric::BreakerState, &labels, f64::from(state));
+        }
+    }
+    for (name, state) in snapshot.carry.upstreams.alive(now) {
+        write_transitions(page, name, "", &state.circuit);
+    }
+    for ((upstream, _), state) in snapshot.carry.endpoints.alive(now) {
+        write_transitions(page, upstream, &state.label, &state.circuit);
+    }
+}
+
+fn write_transitions(page: &mut Page, upstream: &str, endpoint: &str, circuit: &Circuit) {
+    for (key, count) in circuit.transitions.sums() {
+        let (to, cause) = (key >> 8, key & 0xff);
+        let (Some(to), Some(cause)) = (Kind::ALL.get(to as usize), Cause::ALL.get(cause as usize))
+        else {
+            continue;
+        };
+        let labels = [upstream, endpoint, to.word(), cause.word()];
+        page.count(Metric::BreakerTransitions, &labels, count);
     }
 }
 

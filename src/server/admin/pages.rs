@@ -17,6 +17,7 @@ pub(super) enum Page {
     Upstreams,
     Reload,
     LogLevel,
+    Breakers,
 }
 
 /// A row of the table.
@@ -59,7 +60,7 @@ impl Way {
 }
 
 /// Everything that is served.
-pub(super) const ROWS: [Row; 9] = [
+pub(super) const ROWS: [Row; 10] = [
     row(Page::Index, "/", Way::Read, "This list."),
     row(
         Page::Healthz,
@@ -95,7 +96,7 @@ pub(super) const ROWS: [Row; 9] = [
         Page::Upstreams,
         "/upstreams",
         Way::Read,
-        "Every endpoint: its connections, its load, whether it is avoided.",
+        "Every upstream and endpoint: breakers, connections, load, who is avoided.",
     ),
     row(
         Page::Reload,
@@ -108,6 +109,12 @@ pub(super) const ROWS: [Row; 9] = [
         "/loglevel",
         Way::Verb("PUT"),
         "Sets the level of the control log, of all or of one part, until the gateway ends.",
+    ),
+    row(
+        Page::Breakers,
+        "/breakers/{upstream}",
+        Way::Verb("PUT"),
+        "Forces circuit breakers open or closed, or lets them go: /breakers/{upstream}/{endpoint} one endpoint's.",
     ),
 ];
 
@@ -125,13 +132,12 @@ const fn row(page: Page, path: &'static str, way: Way, what: &'static str) -> Ro
 /// # Errors
 /// 404, with a word about what will be there later.
 pub(super) fn find(path: &str) -> Result<&'static Row, Refused> {
-    if let Some(row) = ROWS.iter().find(|row| row.path == path) {
+    if let Some(row) = ROWS.iter().find(|row| fits(row.path, path)) {
         return Ok(row);
     }
     let first = path.split('/').nth(1).unwrap_or_default();
     let later = match first {
         "limits" => Some("rate limits"),
-        "breakers" => Some("circuit breakers"),
         _ => None,
     };
     let detail = match later {
@@ -139,6 +145,16 @@ pub(super) fn find(path: &str) -> Result<&'static Row, Refused> {
         None => "nothing is here: / lists what is".to_owned(),
     };
     Err(Refused::new(StatusCode::NOT_FOUND, detail))
+}
+
+/// Is this a path of the form? `{…}` stands for all that is left, and that is something.
+fn fits(form: &str, path: &str) -> bool {
+    match form.split_once('{') {
+        None => form == path,
+        Some((fixed, _)) => path
+            .strip_prefix(fixed)
+            .is_some_and(|rest| !rest.is_empty()),
+    }
 }
 
 /// 405 for this row.

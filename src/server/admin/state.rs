@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::addresses;
 use super::super::resolve::Standings;
-use super::{health_json, route_json, upstream_json};
+use super::{breaker_json, health_json, route_json, upstream_json};
 use crate::config::Config;
 use crate::snapshot::Snapshot;
 use crate::telemetry::rfc3339;
@@ -51,6 +51,7 @@ fn one_upstream(config: &Config, upstream: &Upstream, names: &Standings, now: Na
         "name": upstream.name,
         "balance": said.map(|u| upstream_json::balance(&u.balance)),
         "serving": health_json::standing(upstream, now),
+        "breaker": breaker_json::of_upstream(upstream, now),
         "endpoints": endpoints,
         "names": names,
     })
@@ -85,5 +86,6 @@ fn one_endpoint(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> Value {
         "in_flight": in_flight.max(0),
         "shunned": endpoint.is_shunned(now),
         "health": health,
+        "breaker": breaker_json::of_endpoint(upstream, &endpoint.circuit, now),
     })
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::breaker_json;
 use super::effective::{count, duration, off, or_off, percent};
 use super::health_json;
 use crate::config::{
@@ -19,6 +20,7 @@ pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
         timeouts,
         pool,
         retry_budget,
+        circuit_breaker,
         health,
     } = upstream;
     let mut said = json!({
@@ -27,6 +29,7 @@ pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
         "timeouts": deadlines(timeouts),
         "pool": bounds(pool),
         "retry_budget": retry_budget.map_or_else(off, budget),
+        "circuit_breaker": circuit_breaker.as_ref().map_or_else(off, |b| breaker_json::whole(config, b)),
     });
     health_json::add(&mut said, config, health);
     said

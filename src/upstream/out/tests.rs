@@ -59,6 +59,8 @@ fn upstream(weights: &[u32], max_percent: u32) -> Upstream {
         probe: None,
         serving: ServingPolicy::default(),
         roster: Roster::default(),
+        failover: Box::default(),
+        breaking: None,
         stable_after: Duration::from_secs(1),
         state: Arc::new(UpstreamState::new(4)),
     }

@@ -20,11 +20,9 @@ fn entry(bars: Bars) -> Entry {
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
-    let bars = prop_oneof![2 => Just(0_u8), 3 => 0..8_u8].prop_map(|bits| {
+    let bars = prop_oneof![2 => Just(0_u8), 3 => 0..4_u8].prop_map(|bits| {
         let bar = |bit: Bars, n: u8| bit.when(bits & n != 0);
-        bar(Bars::EJECTED, 1)
-            .and(bar(Bars::UNHEALTHY, 2))
-            .and(bar(Bars::BREAKER, 4))
+        bar(Bars::EJECTED, 1).and(bar(Bars::UNHEALTHY, 2))
     });
     let came = prop_oneof![Just(0), 90_000_000_000..=100_000_000_000_u64];
     let weight = prop_oneof![Just(1), 0..5_u32];
@@ -47,14 +45,6 @@ fn policy() -> impl Strategy<Value = ServingPolicy> {
     })
 }
 
-fn takes(serving: &Serving, i: usize) -> bool {
-    match serving {
-        Serving::Everybody => true,
-        Serving::Part(part) => part.takes(i),
-        Serving::Nobody => false,
-    }
-}
-
 proptest! {
     /// The laws of this file.
     #[test]
@@ -67,9 +57,9 @@ proptest! {
         let all = entries.iter().filter(|e| counts(e)).count();
         let panics = policy.panic_below.is_some_and(|p| (free as f64) < f64::from(p) / 1e6 * all as f64);
         for (i, entry) in entries.iter().enumerate() {
-            let serves = takes(&serving, i);
+            let serves = serving.takes(i);
             let allowed = counts(entry) && match (panics, free) {
-                (true, _) => !entry.bars.has(Bars::BREAKER),
+                (true, _) => true,
                 (false, 0) => entry.bars.is_within(Bars::EJECTED),
                 (false, _) => entry.bars.is_empty(),
             };
@@ -95,24 +85,27 @@ fn nobody_is_nobody_and_an_ejection_is_never_the_reason() {
     };
     assert!(nobody(&[]));
     assert!(nobody(&[Bars::UNHEALTHY]));
-    assert!(nobody(&[Bars::BREAKER, Bars::UNHEALTHY.and(Bars::EJECTED)]));
+    assert!(nobody(&[
+        Bars::UNHEALTHY,
+        Bars::UNHEALTHY.and(Bars::EJECTED)
+    ]));
     assert!(!nobody(&[Bars::EJECTED]));
     assert!(!nobody(&[Bars::UNHEALTHY, Bars::EJECTED]));
 }
 
 #[test]
-fn below_panic_all_are_used_again_but_those_whose_breaker_is_open() {
+fn below_panic_all_are_used_again() {
     let serving = |panic_below: u32| {
-        let bars = [Bars::NONE, Bars::EJECTED, Bars::UNHEALTHY, Bars::BREAKER];
+        let bars = [Bars::NONE, Bars::EJECTED, Bars::UNHEALTHY, Bars::EJECTED];
         let policy = ServingPolicy {
             panic_below: Some(panic_below),
             slow_start: None,
         };
         let (serving, _) = work_out(&bars.map(entry), policy, NOW);
-        [0, 1, 2, 3].map(|i| takes(&serving, i))
+        [0, 1, 2, 3].map(|i| serving.takes(i))
     };
     assert_eq!(serving(250_000), [true, false, false, false]);
-    assert_eq!(serving(250_001), [true, true, true, false]);
+    assert_eq!(serving(250_001), [true, true, true, true]);
 }
 
 #[test]

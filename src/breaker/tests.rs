@@ -1,0 +1,1 @@
+//! The rows of the breaker as the pure core keeps them, in virtual time.
