@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::time::Nanos;
+use crate::tls::Target;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
 use crate::upstream::probe::{ProbeState, Question};
@@ -33,6 +34,8 @@ pub struct Carry {
     pub probes: Kept<(String, SocketAddr, Question), ProbeState>,
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
+    /// By upstream name and TLS settings: with the sessions that can be resumed.
+    secure: Kept<(String, u64), Target>,
     now: Nanos,
     next_uid: u64,
     /// Counters of the listener that had each number last.
@@ -173,6 +176,7 @@ impl Carry {
             endpoints,
             probes: Kept::succeed(previous.map(|p| &p.probes), now),
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
+            secure: Kept::succeed(previous.map(|p| &p.secure), now),
             now,
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
@@ -196,6 +200,7 @@ impl Carry {
                 .probes
                 .release(now, |(upstream, ..)| is_moved(upstream)),
             listeners: previous.listeners.clone(),
+            secure: previous.secure.clone(),
             now,
             next_uid: previous.next_uid,
             numbered: previous.numbered.clone(),
@@ -242,6 +247,16 @@ impl Carry {
     ) -> Arc<ProbeState> {
         let (key, now) = ((upstream.to_owned(), address, question), self.now);
         self.probes.claim(key, || ProbeState::new(now))
+    }
+
+    /// TLS towards an endpoint of `upstream`, with the sessions of whoever had the same settings before.
+    pub fn secure(&mut self, upstream: &str, target: &Target) -> Target {
+        let key = (upstream.to_owned(), target.digest);
+        let kept = self.secure.claim(key, || target.clone());
+        Target {
+            config: kept.config.clone(),
+            ..target.clone()
+        }
     }
 
     /// The state of an endpoint; a new one gets the lowest slot that no other holds.

@@ -95,7 +95,9 @@ pub(super) fn settle(
             authority,
             name: place.name.cloned(),
             sibling: place.sibling,
-            secure: place.secure.cloned().map(Box::new),
+            secure: place
+                .secure
+                .map(|target| Box::new(carry.secure(upstream, target))),
         }
     };
     let endpoints: Vec<Endpoint> = places.iter().map(&mut settle).collect();

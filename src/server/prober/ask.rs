@@ -13,13 +13,13 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Job;
 use crate::http::upload::RequestBody;
+use crate::upstream::connect::lacks;
 
 /// What came of a probe.
 pub(super) struct Answer {
@@ -52,7 +52,7 @@ pub(super) async fn ask(job: &Job) -> Option<Answer> {
 enum Failure {
     /// The endpoint failed.
     Theirs(String),
-    /// The gateway lacks descriptors, ports or memory.
+    /// The gateway lacks descriptors or memory.
     Ours(io::Error),
 }
 
@@ -67,16 +67,10 @@ async fn talk(job: &Job) -> Result<StatusCode, Failure> {
 }
 
 fn judge(error: io::Error) -> Failure {
-    const OURS: [Errno; 5] = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOMEM,
-        Errno::NOBUFS,
-        Errno::ADDRNOTAVAIL,
-    ];
-    match Errno::from_io_error(&error) {
-        Some(errno) if OURS.contains(&errno) => Failure::Ours(error),
-        _ => Failure::Theirs(format!("connecting failed: {error}")),
+    if lacks(&error) {
+        Failure::Ours(error)
+    } else {
+        Failure::Theirs(format!("connecting failed: {error}"))
     }
 }
 
