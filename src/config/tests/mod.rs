@@ -118,6 +118,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 per_million: 200_000,
                 min_per_second: 3,
             }),
+            circuit_breaker: None,
         }],
         routes: vec![Route {
             listeners: Vec::new(),
