@@ -6,12 +6,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate::config::{self, Loaded, Problem};
+use tidegate::server::Gateway;
 use tidegate::server::inherit::Inherited;
+use tidegate::server::remote::{self, Remote};
+use tidegate::server::source::{Origin, Source};
 use tidegate::server::upgrade::Relaunch;
 use tidegate::server::watch::Watch;
-use tidegate::server::{Gateway, Source};
 use tidegate::telemetry::control_log;
 
 /// Thread-local heaps: workers share nothing, not even an allocator's lock.
@@ -32,9 +34,11 @@ struct Arguments {
 enum Command {
     /// Runs the gateway (the default)
     Run {
-        /// The configuration: a file, or a directory whose *.yaml are read; a change is taken up live
+        /// The configuration: a file, a directory whose *.yaml are read, or an https URL; a change is taken up live
         #[arg(long, default_value = "gateway.yaml")]
         config: PathBuf,
+        #[command(flatten)]
+        remote: RemoteOptions,
     },
     /// Tells every problem of a configuration; exits with 0 (fine), 1 (problems) or 2 (cannot be read)
     Check {
@@ -55,6 +59,20 @@ enum Command {
     },
 }
 
+/// What is said of a configuration that is a URL.
+#[derive(Default, Args)]
+struct RemoteOptions {
+    /// The authorities that its server's certificate may be from, instead of the system's
+    #[arg(long, value_name = "PEM")]
+    config_ca: Option<PathBuf>,
+    /// The Ed25519 public key (PEM or base64) that it must be signed with; the signature is at the URL + `.sig`, in base64
+    #[arg(long, value_name = "FILE")]
+    config_key: Option<PathBuf>,
+    /// Where the last good one is kept, for a start while the server cannot be reached
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Shape {
     Text,
@@ -64,12 +82,19 @@ enum Shape {
 fn main() -> ExitCode {
     let run = Command::Run {
         config: "gateway.yaml".into(),
+        remote: RemoteOptions::default(),
     };
     match Arguments::parse().command.unwrap_or(run) {
-        Command::Run { config } => serve(&config, relaunch(), |_| Ok(())),
+        Command::Run { config, remote } => match origin(config, remote) {
+            Ok(origin) => serve(origin, relaunch(), |_| Ok(())),
+            Err(error) => {
+                eprintln!("tidegate: {error}");
+                ExitCode::from(CANNOT_READ)
+            }
+        },
         Command::Check { file, format } => check(&file, format),
         Command::Schema => print_line(&format!("{:#}", config::json_schema()), 0),
-        Command::Demo { config } => serve(&config, None, demo::start),
+        Command::Demo { config } => serve(Origin::Disk(config), None, demo::start),
     }
 }
 
@@ -85,9 +110,34 @@ fn relaunch() -> Option<Relaunch> {
     })
 }
 
-/// Runs the gateway on `path` until it has drained; `beside` starts what runs beside it.
+/// Where the configuration comes from: a URL or a path.
+fn origin(config: PathBuf, options: RemoteOptions) -> std::io::Result<Origin> {
+    let RemoteOptions {
+        config_ca: ca,
+        config_key: key,
+        state_dir,
+    } = options;
+    match config.to_str().filter(|text| text.contains("://")) {
+        Some(url) => Remote::new(remote::Options {
+            url: url.to_owned(),
+            ca,
+            key,
+            state_dir,
+        })
+        .map(|remote| Origin::Remote(Box::new(remote))),
+        None if ca.is_some() || key.is_some() || state_dir.is_some() => {
+            Err(std::io::Error::other(format!(
+                "--config-ca, --config-key and --state-dir are for a configuration from a URL, and {} is a path",
+                config.display()
+            )))
+        }
+        None => Ok(Origin::Disk(config)),
+    }
+}
+
+/// Runs the gateway on `origin` until it has drained; `beside` starts what runs beside it.
 fn serve(
-    path: &Path,
+    mut origin: Origin,
     relaunch: Option<Relaunch>,
     beside: impl FnOnce(&Loaded) -> std::io::Result<()>,
 ) -> ExitCode {
@@ -97,25 +147,21 @@ fn serve(
     let inherited = Inherited::from_env(environment("LISTEN_FDNAMES").as_deref());
     // Watching begins before the file is read: an edit in between would be missed.
     let (announce, changes) = tokio::sync::mpsc::channel(1);
-    let watch = Watch::start(vec![path.to_owned()], move || {
+    let paths = match &origin {
+        Origin::Disk(path) => vec![path.clone()],
+        Origin::Remote(_) => Vec::new(),
+    };
+    let watch = Watch::start(paths, move || {
         // Full means that the news is on its way already.
         let _ = announce.try_send(());
     });
-    let loaded = match config::load(path, &environment) {
+    let loaded = match &mut origin {
+        Origin::Disk(path) => config::load(path, &environment),
+        Origin::Remote(remote) => remote.begin(&environment),
+    };
+    let loaded = match loaded {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            eprint!("{}", config::render(&problems));
-            if !path.exists() {
-                eprintln!(
-                    "Run it in the directory of your gateway.yaml, or name the file with --config FILE."
-                );
-            }
-            return ExitCode::from(if cannot_read(&problems) {
-                CANNOT_READ
-            } else {
-                1
-            });
-        }
+        Err(problems) => return refuse(&problems, &origin),
     };
     level.set(loaded.config.logging.level);
     eprint!("{}", config::render(&loaded.warnings));
@@ -125,7 +171,7 @@ fn serve(
     let result = watch.and_then(|watch| {
         watch.set_paths(loaded.sources.clone());
         let source = Source {
-            path: path.to_owned(),
+            origin,
             watch,
             env: environment,
             changes,
@@ -141,6 +187,21 @@ fn serve(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells the problems that a start ends with.
+fn refuse(problems: &[Problem], origin: &Origin) -> ExitCode {
+    eprint!("{}", config::render(problems));
+    if matches!(origin, Origin::Disk(path) if !path.exists()) {
+        eprintln!(
+            "Run it in the directory of your gateway.yaml, or name the file with --config FILE."
+        );
+    }
+    ExitCode::from(if cannot_read(problems) {
+        CANNOT_READ
+    } else {
+        1
+    })
 }
 
 fn check(path: &Path, format: Shape) -> ExitCode {

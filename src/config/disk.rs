@@ -59,6 +59,13 @@ pub(super) fn list(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Fault> 
     Ok(files)
 }
 
+/// Is this no file but the address that a configuration was fetched from?
+pub(super) fn is_remote(path: &Path) -> bool {
+    ["http:", "https:"]
+        .iter()
+        .any(|scheme| path.starts_with(scheme))
+}
+
 fn cannot(error: io::Error) -> Fault {
     Fault::bare(format!("cannot be read: {error}"))
 }

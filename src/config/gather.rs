@@ -111,7 +111,16 @@ impl<'a> Gatherer<'a> {
             .filter(|(pattern, _)| !pattern.is_empty())
             .collect();
         for (pattern, span) in patterns {
-            let beside = self.paths.get(span.file).and_then(|path| path.parent());
+            let file = self.paths.get(span.file);
+            if file.is_some_and(|file| disk::is_remote(file)) && !Path::new(&pattern).is_absolute()
+            {
+                self.broken = true;
+                let message = format!("{} is not beside this configuration", quote(&pattern));
+                let help = "a remote configuration is one text; it may include files of this machine by `/…`";
+                self.report.error(span, Fault::new(message, help));
+                continue;
+            }
+            let beside = file.and_then(|path| path.parent());
             let pattern = beside.unwrap_or(Path::new("")).join(pattern);
             match self.find(&pattern, span) {
                 Ok(files) => files.iter().for_each(|file| self.read_included(file, span)),

@@ -1,13 +1,13 @@
 //! The doors of this room: from a path or a text to a [`Config`], or to every problem of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::bind_places::BindPlaces;
 use super::gather::{Gathered, Gatherer};
-use super::tls::Named;
-use super::{Config, Problem, check, defaults, parse};
-use crate::tls::Certificate;
+use super::node::Span;
+use super::report::{Fault, Report};
+use super::tls::{Named, PairInForce};
+use super::{Config, Problem, Severity, check, defaults, parse};
 
 /// A configuration that is in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Everything whose change may change the configuration: see [`Reading::sources`].
     pub sources: Vec<PathBuf>,
+    /// What is wrong with certificates or keys whose pairs in force stay, so that they are behind their files.
+    pub outdated: Vec<Problem>,
     /// Where its addresses stand.
     pub binds: BindPlaces,
 }
@@ -48,16 +50,29 @@ pub fn read(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
     read_again(path, env, &[])
 }
 
-/// As [`read`], while these certificates are in force: one of them that has expired since is no reason to refuse what
-/// else is new.
+/// As [`read`], while these pairs are in force: one of them that has expired since, or whose files are broken now, stays
+/// and is no reason to refuse what else is new.
 #[must_use]
 pub fn read_again(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-    in_force: &[Arc<Certificate>],
+    in_force: &[PairInForce],
 ) -> Reading {
     let mut gatherer = Gatherer::new(env);
     gatherer.read_path(path);
+    finish(gatherer, in_force)
+}
+
+/// As [`read_again`], for a text that was fetched from `url`: only files of this machine that it names are watched.
+#[must_use]
+pub fn read_text(
+    url: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    in_force: &[PairInForce],
+) -> Reading {
+    let mut gatherer = Gatherer::new(env);
+    gatherer.read_text(url, text);
     finish(gatherer, in_force)
 }
 
@@ -75,7 +90,7 @@ pub fn parse_text(
     finish(gatherer, &[]).result
 }
 
-fn finish(mut gatherer: Gatherer<'_>, in_force: &[Arc<Certificate>]) -> Reading {
+fn finish(mut gatherer: Gatherer<'_>, in_force: &[PairInForce]) -> Reading {
     gatherer.include();
     let Gathered {
         root,
@@ -88,6 +103,7 @@ fn finish(mut gatherer: Gatherer<'_>, in_force: &[Arc<Certificate>]) -> Reading 
         paths: &paths,
         in_force,
         read: Vec::new(),
+        outdated: Vec::new(),
     };
     let mut binds = BindPlaces::default();
     let config = root.and_then(|mut root| {
@@ -98,14 +114,31 @@ fn finish(mut gatherer: Gatherer<'_>, in_force: &[Arc<Certificate>]) -> Reading 
         is_whole.then(|| parse::parse(&root, &mut named, &mut report))
     });
     sources.extend(named.read);
+    let outdated = tell_outdated(named.outdated, &mut report);
     let result = match config {
         Some(config) => report.finish().map(|warnings| Loaded {
             config,
             warnings,
+            outdated,
             binds,
             sources: sources.clone(),
         }),
         None => Err(report.into_problems()),
     };
     Reading { sources, result }
+}
+
+/// Nothing stays alone: where something else is refused, so is this, in the same report.
+fn tell_outdated(faults: Vec<(Span, Fault)>, report: &mut Report) -> Vec<Problem> {
+    let mut told = Vec::new();
+    let refused = report.has_errors();
+    for (span, fault) in faults {
+        if refused {
+            report.error(span, fault);
+        } else {
+            told.extend(report.problem(span, fault, Severity::Error));
+        }
+    }
+    told.dedup();
+    told
 }

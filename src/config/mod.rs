@@ -64,12 +64,12 @@ pub use breakers::{BreakerRate, BreakerScope, CircuitBreaker, Fallback};
 pub use dns::Dns;
 pub use endpoints::{Endpoint, EndpointHost};
 pub use json_schema::json_schema;
-pub use load::{Loaded, Reading, load, parse_text, read, read_again};
+pub use load::{Loaded, Reading, load, parse_text, read, read_again, read_text};
 pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
 pub use retries::{Backoff, Retry, RetryOn};
-pub use tls::{CertificateFiles, Tls};
+pub use tls::{CertificateFiles, PairInForce, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
 

@@ -31,22 +31,22 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+/// A pair in force, and the files that it came from.
+pub type PairInForce = (CertificateFiles, Arc<Certificate>);
+
 /// The files that a configuration names beside its own.
 pub(super) struct Named<'a> {
     /// The path of each file of the report: relative paths begin beside the file that they stand in.
     pub(super) paths: &'a [PathBuf],
-    /// Certificates in force: one that is past its time is better than none, where it serves already.
-    pub(super) in_force: &'a [Arc<Certificate>],
+    /// What serves already: one that is past its time, or older than its files, is better than none.
+    pub(super) in_force: &'a [PairInForce],
     /// Whatever was read, or should have been.
     pub(super) read: Vec<PathBuf>,
+    /// What is wrong with files whose pair in force stays.
+    pub(super) outdated: Vec<(Span, Fault)>,
 }
 
 impl Named<'_> {
-    fn locate(&self, name: &str, span: Span) -> PathBuf {
-        let beside = self.paths.get(span.file).and_then(|path| path.parent());
-        beside.unwrap_or(Path::new("")).join(name)
-    }
-
     /// The path and the bytes of the file that a key names; reported where it cannot be read.
     pub(super) fn read(
         &mut self,
@@ -54,23 +54,48 @@ impl Named<'_> {
         key: &str,
         report: &mut Report,
     ) -> Option<(PathBuf, Vec<u8>)> {
-        let name = fields.written(key)?;
-        let span = fields.span(key);
-        let path = self.locate(name, span);
-        if !self.read.contains(&path) {
-            self.read.push(path.clone());
-        }
-        match disk::read_regular(&path) {
+        let path = self.locate(fields, key, report)?;
+        match open(fields, key, &path) {
             Ok(bytes) => Some((path, bytes)),
-            Err(fault) => {
-                let message = format!("{} {}", quote(name), fault.message);
-                let help =
-                    "a PEM file that the gateway may read; a relative path begins beside this file";
-                report.error(span, Fault::new(message, help));
+            Err((span, fault)) => {
+                report.error(span, fault);
                 None
             }
         }
     }
+
+    /// The path that a key names; `None` where there is none, or it was reported.
+    fn locate(&mut self, fields: &Fields<'_>, key: &str, report: &mut Report) -> Option<PathBuf> {
+        let (name, span) = (fields.written(key)?, fields.span(key));
+        let file = self.paths.get(span.file);
+        if !Path::new(name).is_absolute() && file.is_some_and(|file| disk::is_remote(file)) {
+            let message = format!("{} is not beside this configuration", quote(name));
+            let help = "certificates and keys are not fetched: name a file of this machine by `/…`";
+            report.error(span, Fault::new(message, help));
+            return None;
+        }
+        let beside = file.and_then(|path| path.parent());
+        let path = beside.unwrap_or(Path::new("")).join(name);
+        if !self.read.contains(&path) {
+            self.read.push(path.clone());
+        }
+        Some(path)
+    }
+
+    /// The pair in force that came from these files.
+    fn before(&self, files: &CertificateFiles) -> Option<Arc<Certificate>> {
+        let found = self.in_force.iter().find(|(theirs, _)| theirs == files);
+        found.map(|(_, certificate)| certificate.clone())
+    }
+}
+
+fn open(fields: &Fields<'_>, key: &str, path: &Path) -> Result<Vec<u8>, (Span, Fault)> {
+    disk::read_regular(path).map_err(|fault| {
+        let name = quote(fields.written(key).unwrap_or_default());
+        let message = format!("{name} {}", fault.message);
+        let help = "a PEM file that the gateway may read; a relative path begins beside this file";
+        (fields.span(key), Fault::new(message, help))
+    })
 }
 
 /// The TLS of a listener; `None` where there is none, or it was reported.
@@ -109,6 +134,7 @@ pub(super) fn parse(
     }
 }
 
+/// The pair of an entry. Where its files are broken, the one that they held before stays; without one it is reported.
 fn parse_pair(
     item: &Node,
     named: &mut Named<'_>,
@@ -117,32 +143,58 @@ fn parse_pair(
     item.map()?;
     let fields = Fields::new(Some(item), keys::CERTIFICATE);
     // Both, so that both are reported.
-    let (chain, key) = (
-        named.read(&fields, "cert", report),
-        named.read(&fields, "key", report),
+    let (cert, key) = (
+        named.locate(&fields, "cert", report),
+        named.locate(&fields, "key", report),
     );
-    let ((cert, chain), (key, secret)) = (chain?, key?);
-    let certificate = match Certificate::parse(&chain, &secret) {
-        Ok(certificate) => Arc::new(certificate),
-        Err(fault) => {
-            let key = match fault.part {
-                Part::Certificate => "cert",
-                Part::Key => "key",
-            };
-            refuse(&fields, key, &fault, report);
-            return None;
-        }
+    let (cert, key) = (cert?, key?);
+    let files = CertificateFiles { cert, key };
+    let faults = match read_pair(&fields, &files, named, report) {
+        Ok(certificate) => return Some((files, certificate)),
+        Err(faults) => faults,
     };
-    check_time(&fields, &certificate, named, report);
-    Some((CertificateFiles { cert, key }, certificate))
+    if let Some(before) = named.before(&files) {
+        named.outdated.extend(faults);
+        return Some((files, before));
+    }
+    for (span, fault) in faults {
+        report.error(span, fault);
+    }
+    None
 }
 
+fn read_pair(
+    fields: &Fields<'_>,
+    files: &CertificateFiles,
+    named: &Named<'_>,
+    report: &mut Report,
+) -> Result<Arc<Certificate>, Vec<(Span, Fault)>> {
+    let (chain, secret) = match (
+        open(fields, "cert", &files.cert),
+        open(fields, "key", &files.key),
+    ) {
+        (Ok(chain), Ok(secret)) => (chain, secret),
+        (chain, secret) => return Err(chain.err().into_iter().chain(secret.err()).collect()),
+    };
+    let certificate = Certificate::parse(&chain, &secret).map_err(|fault| {
+        let key = match fault.part {
+            Part::Certificate => "cert",
+            Part::Key => "key",
+        };
+        vec![placed(fields, key, &fault)]
+    })?;
+    let certificate = Arc::new(certificate);
+    check_time(fields, &certificate, named, report).map_err(|fault| vec![fault])?;
+    Ok(certificate)
+}
+
+/// An error for one that expired and does not serve yet.
 fn check_time(
     fields: &Fields<'_>,
     certificate: &Arc<Certificate>,
     named: &Named<'_>,
     report: &mut Report,
-) {
+) -> Result<(), (Span, Fault)> {
     let now = i64::try_from(time::wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
     let (span, name) = (
         fields.span("cert"),
@@ -154,16 +206,20 @@ fn check_time(
             format!("{name} holds a certificate that expired {days} days ago"),
             "clients refuse it: renew it",
         );
-        if named.in_force.contains(certificate) {
-            report.warn(span, fault);
-        } else {
-            report.error(span, fault);
+        if !named
+            .in_force
+            .iter()
+            .any(|(_, serves)| serves == certificate)
+        {
+            return Err((span, fault));
         }
+        report.warn(span, fault);
     } else if certificate.not_before > now {
         let message = format!("{name} holds a certificate that is not good yet");
         let help = "clients refuse it until then: is the clock right?";
         report.warn(span, Fault::new(message, help));
     }
+    Ok(())
 }
 
 /// Outer `None`: reported.
@@ -185,14 +241,15 @@ fn parse_client_auth(
     match ClientAuth::parse(&bytes, mode) {
         Ok(auth) => Some((Some(path), Some(auth))),
         Err(fault) => {
-            refuse(&fields, "ca", &fault, report);
+            let (span, fault) = placed(&fields, "ca", &fault);
+            report.error(span, fault);
             None
         }
     }
 }
 
-fn refuse(fields: &Fields<'_>, key: &str, fault: &tls::Fault, report: &mut Report) {
+fn placed(fields: &Fields<'_>, key: &str, fault: &tls::Fault) -> (Span, Fault) {
     let name = quote(fields.written(key).unwrap_or_default());
     let message = format!("{name} {}", fault.message);
-    report.error(fields.span(key), Fault::new(message, fault.help));
+    (fields.span(key), Fault::new(message, fault.help))
 }

@@ -72,8 +72,9 @@ impl GatewayStats {
         self.last_reload_success.store(true, Relaxed);
     }
 
-    /// Takes note of a reload's end, at `wall_nanos` since 1970; `generation` is the one in force now.
-    pub fn reload(&self, result: ReloadResult, generation: u64, wall_nanos: u64) {
+    /// Takes note of a reload's end, at `wall_nanos` since 1970; `generation` is the one in force now. `is_whole` unless
+    /// something was left out of it: then it is applied and no success.
+    pub fn reload(&self, result: ReloadResult, is_whole: bool, generation: u64, wall_nanos: u64) {
         if let Some(count) = self.reloads.get(result as usize) {
             count.fetch_add(1, Relaxed);
         }
@@ -81,6 +82,7 @@ impl GatewayStats {
             self.last_reload_success.store(false, Relaxed);
         } else {
             self.start(generation, wall_nanos);
+            self.last_reload_success.store(is_whole, Relaxed);
         }
     }
 

@@ -4,6 +4,7 @@
 //! Law: memory is bounded by the names in the file. A key of a [`Series`] is packed from closed sets only, and
 //! what a worker never counts costs it one empty pointer.
 
+mod cut;
 mod gateway;
 mod histogram;
 mod labels;
@@ -17,6 +18,7 @@ pub mod text;
 #[cfg(test)]
 mod tests;
 
+pub use cut::Cut;
 pub use gateway::{GatewayStats, ReloadResult};
 pub use histogram::{BOUNDS, BUCKETS, Histogram, Totals};
 pub use labels::{method_index, method_label, status_index, status_label};
@@ -322,6 +324,8 @@ pub struct ListenerStats {
     pub connections: Gauge,
     /// Connections refused, by `Refusal as u32`.
     pub refused: Series,
+    /// Connections cut, by `Cut as u32`.
+    pub cut: Series,
     /// TLS handshakes ended, by `Handshake as u32`.
     pub handshakes: Series,
     /// Requests of private peers outside `trusted_proxies` whose forwarded fields were dropped.
@@ -335,6 +339,7 @@ impl ListenerStats {
         ListenerStats {
             connections: Gauge::new(workers),
             refused: Series::new(workers),
+            cut: Series::new(workers),
             handshakes: Series::new(workers),
             untrusted_forwarded: Counter::new(workers),
         }
@@ -343,6 +348,11 @@ impl ListenerStats {
     /// Counts one TLS handshake.
     pub fn count_handshake(&self, worker: usize, result: Handshake) {
         self.handshakes.add(worker, result as u32, 1);
+    }
+
+    /// Counts one connection that was cut.
+    pub fn count_cut(&self, worker: usize, cause: Cut) {
+        self.cut.add(worker, cause as u32, 1);
     }
 
     /// Counts one refused connection.
@@ -357,6 +367,11 @@ impl ListenerStats {
         for (key, count) in self.refused.sums() {
             if let Some(cause) = Refusal::ALL.get(key as usize) {
                 page.count(Metric::ConnectionsRefused, &[listener, cause.word()], count);
+            }
+        }
+        for (key, count) in self.cut.sums() {
+            if let Some(cause) = Cut::ALL.get(key as usize) {
+                page.count(Metric::ConnectionsCut, &[listener, cause.word()], count);
             }
         }
         for (key, count) in self.handshakes.sums() {

@@ -52,6 +52,7 @@ metrics! {
     ResponseBytes Counter "tidegate_response_bytes_total" ["route"] "Bytes of response bodies.";
     Connections Gauge "tidegate_connections" ["listener"] "Client connections open.";
     ConnectionsRefused Counter "tidegate_connections_refused_total" ["listener" "cause"] "Client connections refused at once.";
+    ConnectionsCut Counter "tidegate_connections_cut_total" ["listener" "cause"] "HTTP/2 connections cut for what the client did.";
     TlsHandshakes Counter "tidegate_tls_handshakes_total" ["listener" "result"] "TLS handshakes ended.";
     CertificateExpiry Gauge "tidegate_certificate_expiry_timestamp_seconds" ["listener" "name"] "When a certificate expires, in seconds since 1970; of several for one name the first that does.";
     UntrustedForwarded Counter "tidegate_untrusted_forwarded_total" ["listener"] "Requests of private peers outside trusted_proxies whose forwarded fields were dropped.";

@@ -48,13 +48,14 @@ fn page_of_everything(format: Format) -> String {
     listener.connections.add(1, 1);
     listener.count_refusal(2, Refusal::PerIp);
     listener.count_handshake(1, Handshake::Timeout);
+    listener.count_cut(0, Cut::Flood);
     listener.untrusted_forwarded.add(0, 4);
     listener.write(&mut page, "web");
     page.value(Metric::CertificateExpiry, &["web", "a.test"], 4e9);
     let gateway = GatewayStats::new(2);
     gateway.start(1, 1_700_000_000_500_000_000);
-    gateway.reload(ReloadResult::Applied, 2, 1_700_000_001_500_000_000);
-    gateway.reload(ReloadResult::Rejected, 2, 1_700_000_002_500_000_000);
+    gateway.reload(ReloadResult::Applied, true, 2, 1_700_000_001_500_000_000);
+    gateway.reload(ReloadResult::Rejected, true, 2, 1_700_000_002_500_000_000);
     gateway.write(&mut page, "0.1.0");
     process::write(&mut page);
     page.finish()
@@ -91,6 +92,7 @@ fn a_page_says_what_was_counted() {
             "tidegate_upstream_requests_total{upstream=\"app\",endpoint=\"http://127.0.0.1:9000\",status=\"502\"} 1",
             "tidegate_upstream_connections{upstream=\"app\",endpoint=\"http://127.0.0.1:9000\",state=\"idle\"} 3",
             "tidegate_connections_refused_total{listener=\"web\",cause=\"per_ip\"} 1",
+            "tidegate_connections_cut_total{listener=\"web\",cause=\"flood\"} 1",
             "tidegate_config_reloads_total{result=\"applied\"} 1",
             "tidegate_config_reloads_total{result=\"unchanged\"} 0",
             "tidegate_config_last_reload_success 0",

@@ -8,6 +8,7 @@ mod socket;
 mod streams;
 
 use std::cell::RefCell;
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -23,7 +24,8 @@ use tokio::time::timeout;
 use super::farewell;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::http::frames::CALM;
+use crate::http::frames::{CALM, Fault};
+use crate::metrics::Cut;
 use crate::proxy::client::Client;
 use crate::snapshot::ListenerTimeouts;
 use crate::timer::Deadline;
@@ -239,11 +241,27 @@ impl Line<'_> {
         }
     }
 
+    /// Counts an end that the client brought about.
+    fn count(&self, end: &End, fault: Option<Fault>) {
+        let cause = match (fault, end) {
+            (Some(Fault::Flood), _) => Some(Cut::Flood),
+            (Some(Fault::NoSettings), _) => Some(Cut::Protocol),
+            (None, End::Over(Err(error))) => cause_of(error),
+            (None, _) => None,
+        };
+        if let Some(cause) = cause {
+            let Client { worker, .. } = &*self.client;
+            let listener = &worker.view.pin().listeners[self.client.listener];
+            listener.stats.count_cut(worker.index, cause);
+        }
+    }
+
     /// The last word, where there is one to say, and a close that does not take back what was said.
     async fn leave<S>(&self, end: End, seen: Seen<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        self.count(&end, seen.fault);
         let (code, words) = match (&end, seen.fault) {
             (End::Over(_), Some(fault)) => (fault.code(), fault.words()),
             (End::HeadTooSlow, _) => {
@@ -268,4 +286,14 @@ impl Line<'_> {
         }
         farewell::linger(stream).await;
     }
+}
+
+/// Why the library cut a connection; `None` where the client left, or the socket broke.
+fn cause_of(error: &hyper::Error) -> Option<Cut> {
+    let error = error.source()?.downcast_ref::<h2::Error>()?;
+    let is_ours = error.is_library() && !error.is_remote() && !error.is_io();
+    is_ours.then(|| match error.reason() {
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Cut::Flood,
+        _ => Cut::Protocol,
+    })
 }

@@ -14,15 +14,16 @@ mod opened;
 mod proxy_header;
 pub mod publish;
 pub mod reload;
+pub mod remote;
 pub mod resolve;
 mod sockets;
+pub mod source;
 mod stream;
 mod thread;
 pub mod upgrade;
 pub mod watch;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -46,6 +47,7 @@ use publish::Publisher;
 use reload::{Reloader, Standing};
 use resolve::Resolver;
 use sockets::{AdminSocket, Sockets};
+use source::Source;
 use upgrade::Relaunch;
 
 /// Descriptors kept for everything but client connections and their upstream side.
@@ -217,18 +219,6 @@ impl Gateway {
         }
         Ok(())
     }
-}
-
-/// Where a configuration came from.
-pub struct Source {
-    /// The file.
-    pub path: PathBuf,
-    /// Told whenever one of the files may have changed. Watching began before they were read.
-    pub watch: watch::Watch,
-    /// Answers for environment variables.
-    pub env: fn(&str) -> Option<String>,
-    /// The other end of the watch.
-    pub changes: tokio::sync::mpsc::Receiver<()>,
 }
 
 /// Tells those who wait for this process that it serves: the gateway that started it, and systemd.

@@ -5,6 +5,7 @@
 
 mod changes;
 mod restart;
+mod tell;
 
 use std::cell::RefCell;
 use std::io;
@@ -15,26 +16,24 @@ use std::sync::Arc;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use super::addresses;
 use super::bind::Fault;
 use super::publish::Publisher;
 use super::resolve::Resolver;
 use super::sockets::Sockets;
+use super::source::{Cause, Source};
 use super::upgrade::Relaunch;
-use super::{Source, addresses};
-use crate::config::{self, BindPlaces, Config, Loaded, LogPath, Problem};
+use crate::config::{BindPlaces, Config, Loaded, LogPath, PairInForce, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
 use crate::snapshot::compile::{Ground, compile};
 use crate::telemetry::access_log::Writer;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
-use crate::tls::Certificate;
 pub use changes::Changes;
+use tell::tell;
 
 /// Orders that may wait; who comes later waits before he can order.
 const ORDERS: usize = 16;
-
-/// Problems of one file that are logged; the answer to `POST /reload` has them all, and so has `check`.
-const TOLD: usize = 50;
 
 /// A configuration and its number.
 pub struct InForce {
@@ -79,6 +78,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// What is doubtful in a file that was taken up.
     pub warnings: Vec<Problem>,
+    /// What was not taken up with it: certificates or keys that are broken, whose pairs in force stay.
+    pub outdated: Vec<Problem>,
 }
 
 /// What came of a reload.
@@ -93,6 +94,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What it is once it is known which certificates stay because their files are broken: where nothing else is new, a
+    /// refusal of these.
+    fn with(self, outdated: Vec<Problem>) -> (Outcome, Vec<Problem>) {
+        match self {
+            Outcome::Applied(_) => (self, outdated),
+            Outcome::Unchanged if outdated.is_empty() => (self, outdated),
+            Outcome::Unchanged => (Outcome::Rejected(outdated), Vec::new()),
+            Outcome::Rejected(mut problems) => {
+                problems.extend(outdated);
+                (Outcome::Rejected(problems), Vec::new())
+            }
+        }
+    }
+
     /// The same as a word for metrics and answers.
     #[must_use]
     pub fn result(&self) -> ReloadResult {
@@ -196,6 +211,7 @@ impl Reloader {
     pub(super) async fn run(mut self, log: &Writer, mut signals: Signals) {
         loop {
             let mut orders = Vec::new();
+            let mut cause = Cause::Asked;
             tokio::select! {
                 _ = signals.hangup.recv() => log.reopen(),
                 _ = signals.upgrade.recv() => {
@@ -204,7 +220,7 @@ impl Reloader {
                     }
                     continue;
                 }
-                Some(()) = next_change(&mut self.source) => {}
+                reason = next_reason(&mut self.source) => cause = reason,
                 Some(order) = self.orders.recv() => {
                     orders.extend(self.admit(order));
                     if orders.is_empty() {
@@ -216,7 +232,13 @@ impl Reloader {
             while let Ok(order) = self.orders.try_recv() {
                 orders.extend(self.admit(order));
             }
-            let report = Rc::new(self.reload(log).await);
+            if !orders.is_empty() {
+                cause = Cause::Asked;
+            }
+            let Some(report) = self.reload(cause, log).await else {
+                continue;
+            };
+            let report = Rc::new(report);
             for order in orders {
                 // Who does not wait any more has left.
                 let _ = order.answer.send(Answer::Done(report.clone()));
@@ -255,48 +277,59 @@ impl Reloader {
         None
     }
 
-    /// Loads the files again and takes them up, if all of them are right and they say something new.
-    async fn reload(&mut self, log: &Writer) -> Report {
-        let (outcome, warnings) = match self.read().await {
-            None => (Outcome::Unchanged, Vec::new()),
-            Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new()),
-            Some(Ok(loaded)) => (
-                self.take_up(loaded.config, &loaded.binds, log).await,
-                loaded.warnings,
-            ),
+    /// Loads the files again and takes them up, if all of them are right and they say something new. `None` where nobody
+    /// asked and nothing is new.
+    async fn reload(&mut self, cause: Cause, log: &Writer) -> Option<Report> {
+        let (outcome, warnings, outdated) = match self.read(cause).await {
+            None if cause == Cause::Time => return None,
+            None => (Outcome::Unchanged, Vec::new(), Vec::new()),
+            Some(Err(problems)) => (Outcome::Rejected(problems), Vec::new(), Vec::new()),
+            Some(Ok(loaded)) => {
+                let outcome = self.take_up(loaded.config, &loaded.binds, log).await;
+                (outcome, loaded.warnings, loaded.outdated)
+            }
         };
+        let (outcome, outdated) = outcome.with(outdated);
         let generation = self.standing.load().generation;
+        let is_whole = outdated.is_empty();
         self.gateway
-            .reload(outcome.result(), generation, time::wall_nanos());
+            .reload(outcome.result(), is_whole, generation, time::wall_nanos());
         let report = Report {
             generation,
             outcome,
             warnings,
+            outdated,
         };
         tell(&report);
-        report
+        if !matches!(report.outcome, Outcome::Rejected(_))
+            && let Some(source) = &mut self.source
+        {
+            source.keep().await;
+        }
+        Some(report)
     }
 
     /// `None` where there is nothing to read.
-    async fn read(&mut self) -> Option<Result<Loaded, Vec<Problem>>> {
+    async fn read(&mut self, cause: Cause) -> Option<Result<Loaded, Vec<Problem>>> {
         let source = self.source.as_mut()?;
         let mut more_readings = 2;
+        let text = match source.text(cause).await? {
+            Ok(text) => Arc::new(text),
+            Err(problem) => return Some(Err(vec![problem])),
+        };
         loop {
             // Only what changed before this moment is about to be read; later changes announce themselves anew.
             while source.changes.try_recv().is_ok() {}
-            let (path, env) = (source.path.clone(), source.env);
-            let in_force = certificates(&self.standing.load().config);
+            let (text, env) = (text.clone(), source.env);
+            let in_force = pairs(&self.standing.load().config);
             let begin = time::now();
-            let reading =
-                tokio::task::spawn_blocking(move || config::read_again(&path, &env, &in_force))
-                    .await;
+            let reading = tokio::task::spawn_blocking(move || text.read(&env, &in_force)).await;
             tracing::debug!(took = ?time::now().since(begin), "configuration read");
             let reading = match reading {
                 Ok(reading) => reading,
                 Err(error) => {
-                    let file = source.path.display().to_string();
                     let message = format!("reading it failed: {error}");
-                    return Some(Err(vec![Problem::of_file(&file, message, None)]));
+                    return Some(Err(vec![Problem::of_file(&source.name(), message, None)]));
                 }
             };
             let watched = reading.sources == self.watched;
@@ -318,11 +351,7 @@ impl Reloader {
             self.standing.store(old.generation, config);
             return Outcome::Unchanged;
         }
-        let file = self
-            .source
-            .as_ref()
-            .map(|source| source.path.display().to_string())
-            .unwrap_or_default();
+        let file = self.source.as_ref().map(Source::name).unwrap_or_default();
         let refused = restart::refused(&old.config, &config, &file);
         if !refused.is_empty() {
             return Outcome::Rejected(refused);
@@ -365,54 +394,18 @@ impl Reloader {
     }
 }
 
-fn certificates(config: &Config) -> Vec<Arc<Certificate>> {
+fn pairs(config: &Config) -> Vec<PairInForce> {
     let tls = config.listeners.iter().filter_map(|l| l.tls.as_ref());
-    tls.flat_map(|tls| tls.policy.certificates().iter().cloned())
-        .collect()
+    tls.flat_map(|tls| {
+        let files = tls.certificates.iter().cloned();
+        files.zip(tls.policy.certificates().iter().cloned())
+    })
+    .collect()
 }
 
-fn tell(report: &Report) {
-    let generation = report.generation;
-    match &report.outcome {
-        Outcome::Applied(changes) => {
-            tracing::info!(generation, %changes, "reload applied");
-            for warning in report.warnings.iter().take(TOLD) {
-                tracing::warn!(help = warning.help, "{}", line_of(warning));
-            }
-        }
-        Outcome::Unchanged => tracing::info!(generation, "reload unchanged"),
-        Outcome::Rejected(problems) => {
-            tracing::error!(
-                generation,
-                problems = problems.len(),
-                "reload rejected; the old configuration stays in force"
-            );
-            for problem in problems.iter().take(TOLD) {
-                tracing::error!(help = problem.help, "{}", line_of(problem));
-            }
-        }
-    }
-}
-
-/// A problem for the log, where each has one line; `check` shows them at length.
-fn line_of(problem: &Problem) -> String {
-    let Problem {
-        file,
-        line,
-        column,
-        message,
-        ..
-    } = problem;
-    if *line == 0 {
-        format!("{file}: {message}")
-    } else {
-        format!("{file}:{line}:{column}: {message}")
-    }
-}
-
-async fn next_change(source: &mut Option<Source>) -> Option<()> {
+async fn next_reason(source: &mut Option<Source>) -> Cause {
     match source {
-        Some(source) => source.changes.recv().await,
+        Some(source) => source.next().await,
         None => std::future::pending().await,
     }
 }

@@ -18,6 +18,9 @@ use super::inherit::{Passed, READY};
 
 /// How long a new process may take to serve: it may have to wait for names and files.
 const WITHIN: Duration = Duration::from_secs(60);
+/// A process that gave up may take so many looks of this length to end.
+const LOOKS: u32 = 500;
+const LOOK: Duration = Duration::from_millis(10);
 /// The first descriptor that is passed on (`sd_listen_fds(3)`).
 const FIRST: i32 = 3;
 
@@ -46,7 +49,7 @@ impl Relaunch {
         match tokio::time::timeout(WITHIN, line.read(&mut said)).await {
             Ok(Ok(1)) if said == [READY] => Ok(child.disown()),
             Ok(_) => Err(io::Error::other(format!(
-                "it ended before it was ready: {}",
+                "it gave up before it was ready: {}",
                 child.end().await
             ))),
             Err(_) => Err(io::Error::other(format!(
@@ -89,19 +92,20 @@ impl Unready {
         self.0.take().map_or(0, |child| child.id())
     }
 
-    /// How it ended; it has closed the line, so that cannot take long.
+    /// How it ended. It has closed the line, which is among the last things it does; it is killed if it lingers.
     async fn end(&mut self) -> String {
         let Some(mut child) = self.0.take() else {
             return String::new();
         };
-        let waiting = tokio::task::spawn_blocking(move || {
-            let _ = child.kill();
-            child.wait()
-        });
-        match waiting.await {
-            Ok(Ok(status)) => status.to_string(),
-            _ => "nobody knows how".to_owned(),
+        for _ in 0..LOOKS {
+            match child.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) => tokio::time::sleep(LOOK).await,
+                Err(error) => return error.to_string(),
+            }
         }
+        self.0 = Some(child);
+        "it did not even end, and was killed".to_owned()
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::time::Nanos;
+use crate::tls::Target;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
 
@@ -30,6 +31,8 @@ pub struct Carry {
     pub endpoints: Kept<(String, SocketAddr), EndpointState>,
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
+    /// By upstream name and TLS settings: with the sessions that can be resumed.
+    secure: Kept<(String, u64), Target>,
     next_uid: u64,
     /// Counters of the listener that had each number last.
     numbered: Vec<Arc<ListenerStats>>,
@@ -163,6 +166,7 @@ impl Carry {
             upstreams: Kept::succeed(previous.map(|p| &p.upstreams), now),
             endpoints,
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
+            secure: Kept::succeed(previous.map(|p| &p.secure), now),
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
         }
@@ -182,6 +186,7 @@ impl Carry {
             upstreams: previous.upstreams.clone(),
             endpoints,
             listeners: previous.listeners.clone(),
+            secure: previous.secure.clone(),
             next_uid: previous.next_uid,
             numbered: previous.numbered.clone(),
         }
@@ -210,6 +215,16 @@ impl Carry {
                 stats,
             }
         })
+    }
+
+    /// TLS towards an endpoint of `upstream`, with the sessions of whoever had the same settings before.
+    pub fn secure(&mut self, upstream: &str, target: &Target) -> Target {
+        let key = (upstream.to_owned(), target.digest);
+        let kept = self.secure.claim(key, || target.clone());
+        Target {
+            config: kept.config.clone(),
+            ..target.clone()
+        }
     }
 
     /// The state of an endpoint; a new one gets the lowest slot that no other holds.

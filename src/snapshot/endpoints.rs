@@ -83,7 +83,9 @@ pub(super) fn settle(
             .unwrap_or_else(|_| HeaderValue::from_static("")),
         name: place.name.cloned(),
         sibling: place.sibling,
-        secure: place.secure.cloned().map(Box::new),
+        secure: place
+            .secure
+            .map(|target| Box::new(carry.secure(upstream, target))),
     };
     places.iter().map(settle).collect()
 }

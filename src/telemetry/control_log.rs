@@ -255,6 +255,27 @@ mod tests {
     }
 
     #[test]
+    fn libraries_are_heard_when_they_warn_or_are_asked_for() {
+        let text = log(false, |handle| {
+            tracing::info!(target: "h2::frame", "one");
+            tracing::warn!(target: "h2::frame", "two");
+            handle.set(Level::TRACE);
+            tracing::debug!(target: "h2::frame", "three");
+            tracing::trace!(target: "tidegate::server", "four");
+            assert!(handle.set_target("h2", Level::DEBUG));
+            tracing::debug!(target: "h2::frame", "five");
+            tracing::trace!(target: "h2::frame", "six");
+            handle.set(Level::ERROR);
+            tracing::warn!(target: "other", "seven");
+        });
+        let words: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split(' ').nth(2))
+            .collect();
+        assert_eq!(words, ["two", "four", "five"]);
+    }
+
+    #[test]
     fn the_list_of_parts_is_bounded() {
         log(false, |handle| {
             let taken = (0..1000)

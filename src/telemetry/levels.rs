@@ -9,6 +9,8 @@ use tracing_subscriber::{Registry, reload};
 
 /// Most parts with a level of their own.
 const MOST: usize = 64;
+/// This program. Its libraries tell of every frame and packet below `WARN`: they are asked for by name.
+const OURS: &str = "tidegate";
 /// hickory tells of every packet that answers no question of ours: whoever sends such packets would fill the log. What
 /// comes of them for a name is told by the resolver.
 const SILENT: &str = "hickory";
@@ -16,9 +18,9 @@ const SILENT: &str = "hickory";
 /// Which events are told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Levels {
-    /// Of everything that is not named below.
+    /// Of everything of this program that is not named below; of its libraries warnings and errors at most.
     pub usual: Level,
-    /// By target: `tidegate::proxy` stands for this module and all below it; the longest name holds.
+    /// By target: `tidegate::proxy` stands for this module and all below it, `h2` for a library; the longest name holds.
     pub targets: BTreeMap<String, Level>,
 }
 
@@ -32,7 +34,8 @@ impl Levels {
 
     pub(super) fn filter(&self) -> Targets {
         Targets::new()
-            .with_default(self.usual)
+            .with_default(LevelFilter::from_level(self.usual).min(LevelFilter::WARN))
+            .with_target(OURS, self.usual)
             .with_target(SILENT, LevelFilter::OFF)
             .with_targets(self.targets.clone())
     }

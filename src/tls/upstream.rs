@@ -27,7 +27,7 @@ pub struct Said {
     pub skips_verification: bool,
 }
 
-/// TLS towards one upstream, ready for handshakes. Its sessions are resumed for as long as it lives.
+/// TLS towards one upstream, ready for handshakes. Its sessions are resumed for as long as its `config` lives.
 pub struct Towards {
     config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,

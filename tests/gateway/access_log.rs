@@ -1,6 +1,6 @@
 //! The access log: one JSON line for each request, written off the request path.
 
-use crate::support::{Echo, Report, Setup};
+use crate::support::{Echo, Report, Setup, vacant};
 
 #[test]
 fn a_line_tells_what_happened() {
@@ -76,10 +76,7 @@ fn connecting_is_timed_for_a_new_connection_only() {
 
 #[test]
 fn a_connect_that_fails_is_timed_too() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let [closed] = vacant();
     let gateway = Setup::to(closed).start();
     assert_eq!(gateway.get("/refused").status, 502);
     let line = gateway.await_access("path", "/refused");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    Client, Echo, Gateway, Setup, Upstream, answer, unique_directory, until_some,
+    Client, Echo, Gateway, Setup, Upstream, answer, unique_directory, until_some, vacant,
 };
 
 fn busy() -> (Gateway, Echo) {
@@ -291,12 +291,10 @@ fn a_real_prometheus_scrapes_it() {
     assert_eq!(all["value"][1], "10", "{result:?}");
 }
 
-/// An address that was free a moment ago. Prometheus cannot tell which one it took.
+/// A free address: Prometheus cannot tell which one it took.
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let [address] = vacant();
+    address
 }
 
 #[test]

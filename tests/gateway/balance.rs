@@ -109,15 +109,20 @@ fn weights_hold_for_those_who_draw() {
     }
 }
 
-/// An upstream called `slow` that answers one request for `each` that `fast` answers meanwhile, until the gate opens.
-fn one_for(each: usize, fast: &Arc<AtomicUsize>, end: &Gate) -> Upstream {
+/// An upstream called `slow` that answers one request for `each` that `fast` answers meanwhile, until the gate opens. Of
+/// `clients` that all wait here one is let go, for nobody is left who could ask the fast one.
+fn one_for(each: usize, clients: usize, fast: &Arc<AtomicUsize>, end: &Gate) -> Upstream {
     let (fast, end) = (Arc::clone(fast), end.clone());
+    let waiting = AtomicUsize::new(0);
     Upstream::start(move |peer| {
         peer.serve(|_, _| {
             let due = fast.load(Ordering::SeqCst) + each;
+            waiting.fetch_add(1, Ordering::SeqCst);
             until(3 * PATIENCE, "the fast one has answered", || {
-                fast.load(Ordering::SeqCst) >= due || end.is_open()
+                let is_due = fast.load(Ordering::SeqCst) >= due || end.is_open();
+                is_due || waiting.load(Ordering::SeqCst) >= clients
             });
+            waiting.fetch_sub(1, Ordering::SeqCst);
             answer(200, "{\"upstream\": \"slow\"}")
         });
     })
@@ -153,7 +158,7 @@ fn ask_until(gateway: &Gateway, clients: usize, end: &Gate, enough: impl Fn() ->
 #[test]
 fn least_requests_gives_a_slow_endpoint_less() {
     let (answers, end) = (Arc::new(AtomicUsize::new(0)), Gate::default());
-    let (slow, fast) = (one_for(20, &answers, &end), counting(&answers));
+    let (slow, fast) = (one_for(20, 8, &answers, &end), counting(&answers));
     let endpoints = [(slow.address(), 1), (fast.address(), 1)];
     let gateway = Gateway::start(&file("least_requests", &endpoints));
     ask_until(&gateway, 8, &end, || answers.load(Ordering::SeqCst) >= 400);
@@ -166,7 +171,7 @@ fn least_requests_gives_a_slow_endpoint_less() {
 #[test]
 fn latency_prefers_the_faster() {
     let (answers, end) = (Arc::new(AtomicUsize::new(0)), Gate::default());
-    let (slow, fast) = (one_for(200, &answers, &end), counting(&answers));
+    let (slow, fast) = (one_for(200, 2, &answers, &end), counting(&answers));
     let endpoints = [(slow.address(), 1), (fast.address(), 1)];
     let gateway = Gateway::start(&file("latency", &endpoints));
     let enough = || answers.load(Ordering::SeqCst) >= 600;

@@ -9,3 +9,4 @@ mod frames;
 mod heads;
 mod lengths;
 mod prefaces;
+mod speaker;

@@ -1,13 +1,15 @@
 //! Listeners that come, go and move with a reload: nothing that stays is felt, nothing that goes is lost.
 
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::h2::NO_ERROR;
 use crate::support::{
-    Client, Gate, Gateway, Handshake, PATIENCE, Setup, Upstream, answer, reflecting, scale, until,
+    Client, Gate, Gateway, H2, Handshake, PATIENCE, Setup, Upstream, answer, reflecting, scale,
+    until, vacant,
 };
 
 /// A file with these listeners (name and bind), each with a route that says its name and one for `/any` on all.
@@ -29,14 +31,6 @@ fn saying(listeners: &[(&str, SocketAddr)]) -> String {
     text
 }
 
-/// Addresses that nobody had a moment ago.
-fn free<const N: usize>() -> [SocketAddr; N] {
-    let held: Vec<TcpListener> = (0..N)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    std::array::from_fn(|i| held[i].local_addr().unwrap())
-}
-
 fn says(address: SocketAddr) -> String {
     Client::connect(address).get("/").expect_ok().text()
 }
@@ -49,7 +43,7 @@ fn await_refused(address: SocketAddr) {
 
 #[test]
 fn a_listener_is_added_and_removed() {
-    let [a, b] = free();
+    let [a, b] = vacant();
     let mut gateway = Gateway::start(&saying(&[("a", a)]));
     assert!(TcpStream::connect(b).is_err());
     gateway.apply(&saying(&[("a", a), ("b", b)]));
@@ -70,7 +64,7 @@ fn a_listener_is_added_and_removed() {
 
 #[test]
 fn a_listener_that_moves_keeps_its_counters_and_its_connections_end_gently() {
-    let [old, new] = free();
+    let [old, new] = vacant();
     let gateway = Gateway::start(&saying(&[("a", old)]));
     let (mut idle, mut parked) = (Client::connect(old), Client::connect(old));
     idle.get("/").expect_ok();
@@ -87,7 +81,7 @@ fn a_listener_that_moves_keeps_its_counters_and_its_connections_end_gently() {
 
 #[test]
 fn a_request_in_flight_on_a_removed_listener_is_answered_and_its_connection_closed() {
-    let [a, b] = free();
+    let [a, b] = vacant();
     let gate = Gate::default();
     let shut = gate.clone();
     let upstream = Upstream::start(move |peer| {
@@ -121,9 +115,47 @@ fn a_request_in_flight_on_a_removed_listener_is_answered_and_its_connection_clos
     gateway.await_metric("tidegate_connections", &[("listener", "b")], 0.0);
 }
 
+/// Both of a removed listener: one that rests, one with a stream under way.
+#[test]
+fn connections_of_http_2_end_with_their_listener() {
+    let [a, b] = vacant();
+    let gate = Gate::default();
+    let shut = gate.clone();
+    let upstream = Upstream::start(move |peer| {
+        peer.serve(|_, _| {
+            shut.pass();
+            answer(200, "served")
+        });
+    });
+    let more = format!(
+        "  - {{ name: slow, match: {{ path: /slow }}, upstream: app }}\n\
+         upstreams: {{ app: {{ endpoints: [\"http://{}\"] }} }}\n",
+        upstream.address()
+    );
+    let gateway = Gateway::start(&format!("{}{more}", saying(&[("a", a), ("b", b)])));
+    let [mut stays, mut rests, mut busy] = [a, b, b].map(H2::connect);
+    for client in [&mut stays, &mut rests] {
+        client.get("/any").expect_ok();
+    }
+    let stream = busy.send_get("/slow");
+    upstream.await_requests(1);
+    gateway.apply(&format!("{}{more}", saying(&[("a", a)])));
+    assert_eq!(rests.end(), Some(NO_ERROR));
+    // It is told, too, and yet its stream is served to the end.
+    busy.until("GOAWAY", |client| !client.goaways.is_empty());
+    gate.open();
+    assert_eq!(busy.response(stream).expect_ok().text(), "served");
+    assert_eq!(busy.end(), Some(NO_ERROR));
+    let told: Vec<u32> = busy.goaways.iter().map(|(last, ..)| *last).collect();
+    assert!(told.iter().all(|last| *last >= stream), "{told:?}");
+    gateway.await_metric("tidegate_connections", &[("listener", "b")], 0.0);
+    assert_eq!(stays.get("/").expect_ok().text(), "a");
+    assert!(stays.goaways.is_empty());
+}
+
 #[test]
 fn two_listeners_swap_their_addresses() {
-    let [one, other] = free();
+    let [one, other] = vacant();
     let gateway = Gateway::start(&saying(&[("a", one), ("b", other)]));
     assert_eq!([says(one), says(other)], ["a", "b"]);
     let mut kept = Client::connect(one);
@@ -138,11 +170,11 @@ fn two_listeners_swap_their_addresses() {
 
 #[test]
 fn an_address_that_is_taken_refuses_the_reload_with_its_line() {
-    let [a] = free();
+    let [a] = vacant();
     let mut gateway = Gateway::start(&saying(&[("a", a)]));
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = held.local_addr().unwrap();
-    let [b] = free();
+    let [b] = vacant();
     gateway.write_config(&saying(&[("a", a), ("b", b), ("c", taken)]));
     gateway.sighup();
     let said = gateway.await_stderr(&format!("{taken} of listener c cannot be bound"));
@@ -183,10 +215,8 @@ fn port_0_keeps_the_port_that_it_got() {
 
 #[test]
 fn ipv6_comes_and_goes() {
-    let [v4] = free();
-    let held = TcpListener::bind("[::1]:0").unwrap();
-    let v6 = held.local_addr().unwrap();
-    drop(held);
+    let [v4, other] = vacant();
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, other.port()));
     let gateway = Gateway::start(&saying(&[("a", v4)]));
     gateway.apply(&saying(&[("a", v4), ("six", v6)]));
     until(PATIENCE, "IPv6 serves", || TcpStream::connect(v6).is_ok());
@@ -204,7 +234,7 @@ fn ipv6_comes_and_goes() {
 
 #[test]
 fn the_port_of_the_operator_moves_and_is_switched_off_and_on() {
-    let [a, first, second] = free();
+    let [a, first, second] = vacant();
     let file = |admin: &str| saying(&[("a", a)]).replace("{ bind: \"127.0.0.1:0\" }", admin);
     let at = |address: SocketAddr| format!("{{ bind: \"{address}\" }}");
     let gateway = Gateway::start(&file(&at(first)));
@@ -234,7 +264,7 @@ fn the_port_of_the_operator_moves_and_is_switched_off_and_on() {
 
 #[test]
 fn who_reached_a_listener_that_goes_is_answered() {
-    let [a, b] = free();
+    let [a, b] = vacant();
     let gateway = Gateway::start(&saying(&[("a", a), ("b", b)]));
     let (done, answered, refused) = (
         AtomicBool::new(false),
@@ -274,7 +304,7 @@ fn who_reached_a_listener_that_goes_is_answered() {
 
 #[test]
 fn a_renamed_listener_serves_whoever_is_connected() {
-    let [a] = free();
+    let [a] = vacant();
     let gateway = Gateway::start(&saying(&[("old", a)]));
     // It has spoken half a head when its listener gets another name.
     let mut client = Client::connect(a);
@@ -299,7 +329,7 @@ fn fifty_reloads_of_listeners_are_not_felt_where_nothing_changes() {
     let text = setup.text();
     let gateway = Gateway::start(&text);
     let stays = gateway.address();
-    let [x, y, z] = free();
+    let [x, y, z] = vacant();
     let file = |number: usize| {
         let others = match number % 4 {
             0 => String::new(),

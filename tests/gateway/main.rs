@@ -40,6 +40,7 @@ mod redirects;
 mod reload;
 mod reload_load;
 mod reload_ways;
+mod remote;
 mod retry;
 mod retry_bodies;
 mod retry_budget;

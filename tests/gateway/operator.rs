@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Echo, Gateway, PATIENCE, Response, Setup, until};
+use crate::support::{Client, Echo, Gateway, PATIENCE, Response, Setup, until, vacant};
 
 /// The field that every verb wants.
 pub(crate) const HANDS: &str = "X-Tidegate-Admin: 1\r\n";
@@ -193,10 +193,7 @@ fn routes_stand_in_the_order_of_the_file_with_their_lines() {
 #[test]
 fn endpoints_tell_their_connections_and_who_is_avoided() {
     let echo = Echo::start("app");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let [closed] = vacant();
     let text = Setup::to(echo.address())
         .before("name: lost, match: { path: /lost }, upstream: lost")
         .text();
@@ -378,6 +375,7 @@ fn a_level_is_set_for_everything_or_for_one_part() {
         .expect_ok()
         .json();
     assert_eq!(told["level"], "warn");
+    set_level(&gateway, "{\"level\":\"debug\",\"target\":\"h2::codec\"}").expect_ok();
     for body in [
         "",
         "{}",

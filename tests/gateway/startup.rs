@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Echo, Gateway, PATIENCE, Setup};
+use crate::support::{Echo, Gateway, PATIENCE, Setup, vacant};
 
 /// Starts on `yaml`, expects it to give up, and returns what it said.
 fn expect_refused(yaml: &str) -> String {
@@ -93,10 +93,7 @@ fn what_is_not_yet_in_force_is_told() {
 
 #[test]
 fn an_edge_may_hide_its_names() {
-    let dead = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let [dead] = vacant();
     let full = Setup::to(dead).start();
     let told = full.get("/");
     told.expect_refusal(502, "upstream_connect_failed");

@@ -229,3 +229,29 @@ fn a_changed_authority_makes_new_connections() {
         gateway.get("/").status == 200
     });
 }
+
+#[test]
+fn sessions_are_resumed_over_a_reload() {
+    let directory = unique_directory();
+    let authority = authority_in(&directory);
+    let endpoint = Secure::start(&authority.issue(&["127.0.0.1"]), None);
+    let url = format!("https://{}", endpoint.address);
+    // Hardly any connection is kept.
+    let keys = "pool: { max_age: 1ms }, tls: { ca: ca.pem }";
+    let gateway = gateway(directory, &url, keys);
+    let shake = || {
+        let before = endpoint.seen().len();
+        until(PATIENCE, "another connection", || {
+            gateway.get("/").expect_ok();
+            endpoint.seen().len() > before
+        });
+        endpoint.seen()[before].resumed
+    };
+    assert_eq!([shake(), shake()], [false, true]);
+    gateway.apply(&file(&url, &format!("balance: random, {keys}")));
+    assert!(shake());
+    // Another way of believing begins anew.
+    let other = "pool: { max_age: 1ms }, tls: { ca: ca.pem, server_name: 127.0.0.1 }";
+    gateway.apply(&file(&url, other));
+    assert!(!shake());
+}

@@ -44,6 +44,9 @@ const TARGETS: [&str; 17] = [
     "upstream",
 ];
 
+/// The libraries that tell something themselves.
+const LIBRARIES: [&str; 4] = ["h2", "hickory_net", "hickory_proto", "hickory_resolver"];
+
 /// Takes the files up at once, by the way that a change of them would go.
 pub(super) async fn reload(desk: &Desk, headers: &HeaderMap) -> Result<Response<Body>, Refused> {
     match desk.reload(expected(headers)).await {
@@ -78,6 +81,7 @@ fn told(report: &Report) -> Result<Response<Body>, Refused> {
         "generation": generation,
         "result": report.outcome.result().word(),
         "warnings": listed(&report.warnings),
+        "problems": listed(&report.outdated),
     });
     if let (Some(told), Value::Object(changes)) = (told.as_object_mut(), changes) {
         told.extend(changes);
@@ -152,7 +156,7 @@ struct Wish {
 impl Wish {
     fn parse(body: &[u8]) -> Result<Wish, Refused> {
         let bad = |detail: String| Refused::new(StatusCode::BAD_REQUEST, detail);
-        let form = "the body is `{\"level\": \"debug\", \"target\": \"tidegate::proxy\"}`, without `target` for everything";
+        let form = "the body is `{\"level\": \"debug\", \"target\": \"tidegate::proxy\"}`, without `target` for all of `tidegate`";
         let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else {
             return Err(bad(form.to_owned()));
         };
@@ -201,17 +205,21 @@ fn word(level: Level) -> &'static str {
 /// A target that says nothing would be set in vain, and nobody would know why nothing is logged.
 fn known_target(target: String) -> Result<String, Refused> {
     let mut parts = target.split("::");
-    let is_ours = parts.next() == Some("tidegate")
-        && parts.next().is_none_or(|part| TARGETS.contains(&part))
-        && parts.all(|part| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        });
-    if is_ours && target.len() <= 128 {
+    let is_known = match parts.next() {
+        Some("tidegate") => parts.next().is_none_or(|part| TARGETS.contains(&part)),
+        Some(library) => LIBRARIES.contains(&library),
+        None => false,
+    };
+    let is_spelled = parts.all(|part| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    });
+    if is_known && is_spelled && target.len() <= 128 {
         return Ok(target);
     }
     let detail = format!(
-        "no such target: `tidegate`, or `tidegate::` and one of {}",
-        TARGETS.join(", ")
+        "no such target: `tidegate`, `tidegate::` and one of {}, or a library, {}",
+        TARGETS.join(", "),
+        LIBRARIES.join(", ")
     );
     Err(Refused::new(StatusCode::NOT_FOUND, detail))
 }

@@ -1,72 +1,16 @@
-//! One table of conversations, spoken over HTTP/1.1 and over HTTP/2: the same answers, reasons and requests upstream.
+//! One table of conversations, spoken over HTTP/1.1 and HTTP/2, in clear text and over TLS: the same answers, reasons
+//! and requests upstream.
 
 use std::time::Duration;
 
-use crate::support::h2::head;
-use crate::support::{Echo, Gate, Gateway, H2, Report, Response, Setup, Upstream, answer, until};
-
-/// A client of one of both protocols.
-enum Speaker {
-    One,
-    Two,
-}
-
-const BOTH: [Speaker; 2] = [Speaker::One, Speaker::Two];
-
-impl Speaker {
-    fn protocol(&self) -> &'static str {
-        match self {
-            Speaker::One => "HTTP/1.1",
-            Speaker::Two => "HTTP/2",
-        }
-    }
-
-    /// One request on a connection of its own. A body goes with its length unless `fields` say something else.
-    fn ask(
-        &self,
-        gateway: &Gateway,
-        (method, path): (&str, &str),
-        fields: &[(&str, &str)],
-        body: &str,
-    ) -> Response {
-        let length = body.len().to_string();
-        let mut fields = fields.to_vec();
-        if !body.is_empty() {
-            fields.push(("content-length", &length));
-        }
-        match self {
-            Speaker::One => {
-                let lines: String = fields
-                    .iter()
-                    .map(|(name, value)| format!("{name}: {value}\r\n"))
-                    .collect();
-                let mut client = gateway.client();
-                client.send(format!(
-                    "{method} {path} HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n{body}"
-                ));
-                if method == "HEAD" {
-                    client.head()
-                } else {
-                    client.response()
-                }
-            }
-            Speaker::Two => {
-                let mut client = H2::connect(gateway.address());
-                client.ask(&head(method, path, &fields), body.as_bytes())
-            }
-        }
-    }
-
-    fn get(&self, gateway: &Gateway, path: &str) -> Response {
-        self.ask(gateway, ("GET", path), &[], "")
-    }
-}
+use super::speaker::{SPEAKERS, Speaker};
+use crate::support::{Echo, Gate, Gateway, Report, Setup, Upstream, answer, until, vacant};
 
 /// `conversation` is held over each protocol.
-fn over_both(setup: impl Fn() -> Setup, conversation: impl Fn(&Speaker, &Gateway)) {
-    for speaker in BOTH {
-        eprintln!("over {}", speaker.protocol());
-        conversation(&speaker, &setup().start());
+fn over_all(setup: impl Fn() -> Setup, conversation: impl Fn(&Speaker, &Gateway)) {
+    for speaker in SPEAKERS {
+        eprintln!("over {speaker:?}");
+        conversation(&speaker, &speaker.start(setup()));
     }
 }
 
@@ -92,26 +36,30 @@ fn requests_reach_the_upstream_alike() {
         ("REPORT", "/odd", vec![("x_forwarded_for", "1")], ""),
     ];
     for (method, path, fields, body) in rows {
-        let seen = BOTH.map(|speaker| {
+        let seen = SPEAKERS.map(|speaker| {
             let echo = Echo::start("app");
-            let gateway = Setup::to(echo.address()).start();
+            let gateway = speaker.start(Setup::to(echo.address()));
             let answer = speaker.ask(&gateway, (method, path), &fields, body);
-            assert_eq!(answer.status, 200, "{method} over {}", speaker.protocol());
+            assert_eq!(answer.status, 200, "{method} over {speaker:?}");
             assert_eq!(
                 gateway.await_access_lines(1)[0]["protocol"],
                 speaker.protocol()
             );
             let request = echo.upstream().requests()[0].clone();
+            assert_eq!(request.field("x-forwarded-proto"), Some(speaker.scheme()));
+            let differ = ["x-request-id", "via", "x-forwarded-proto"];
             let mut fields: Vec<(String, String)> = request
                 .fields
                 .iter()
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-                .filter(|(name, _)| name != "x-request-id" && name != "via")
+                .filter(|(name, _)| !differ.contains(&name.as_str()))
                 .collect();
             fields.sort();
             (request.method.clone(), request.target.clone(), fields)
         });
-        assert_eq!(seen[0], seen[1], "{method} {path}");
+        for other in &seen[1..] {
+            assert_eq!(&seen[0], other, "{method} {path}");
+        }
     }
 }
 
@@ -157,7 +105,7 @@ fn answers_are_framed_and_whole() {
     ];
     for (says, status, body) in rows {
         let upstream = Upstream::saying_once(says);
-        over_both(
+        over_all(
             || Setup::to(upstream.address()),
             |speaker, gateway| {
                 let answer = speaker.get(gateway, "/");
@@ -184,7 +132,7 @@ fn lies_of_an_upstream_are_one_clean_502() {
     ];
     for says in rows {
         let upstream = Upstream::saying_once(says);
-        over_both(
+        over_all(
             || Setup::to(upstream.address()),
             |speaker, gateway| {
                 let answer = speaker.get(gateway, "/");
@@ -208,14 +156,15 @@ fn the_gateways_own_answers() {
             .before("match: { path_prefix: /old }, redirect: { path_prefix: /new, status: 308 }")
             .before("match: { path: /get, methods: GET }, upstream: app")
     };
-    over_both(setup, |speaker, gateway| {
+    over_all(setup, |speaker, gateway| {
         let own = speaker.get(gateway, "/own");
         assert_eq!((own.status, own.text().as_str()), (418, "tea"));
         assert_eq!(own.field("x-a"), Some("b"));
         let moved = speaker.get(gateway, "/old/x?y=1");
         assert_eq!(moved.status, 308);
         let location = moved.field("location").unwrap();
-        assert!(location.starts_with("http://a.test"), "{location}");
+        let own = format!("{}://a.test", speaker.scheme());
+        assert!(location.starts_with(&own), "{location}");
         assert!(location.ends_with("/new/x?y=1"), "{location}");
         speaker
             .get(gateway, "/none")
@@ -256,7 +205,7 @@ fn the_gateways_own_answers() {
 #[test]
 fn a_refused_head_has_no_body() {
     let echo = Echo::start("app");
-    over_both(
+    over_all(
         || Setup::to(echo.address()).route("match: { path: /a }"),
         |speaker, gateway| {
             let none = speaker.ask(gateway, ("HEAD", "/none"), &[], "");
@@ -269,11 +218,8 @@ fn a_refused_head_has_no_body() {
 
 #[test]
 fn failures_of_an_upstream_have_the_same_reasons() {
-    let dead = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    over_both(
+    let [dead] = vacant();
+    over_all(
         || Setup::to(dead),
         |speaker, gateway| {
             speaker
@@ -282,7 +228,7 @@ fn failures_of_an_upstream_have_the_same_reasons() {
         },
     );
     let leaves = Upstream::start(|peer| drop(peer.whole_request()));
-    over_both(
+    over_all(
         || Setup::to(leaves.address()),
         |speaker, gateway| {
             let post = speaker.ask(gateway, ("POST", "/"), &[], "x");
@@ -293,7 +239,7 @@ fn failures_of_an_upstream_have_the_same_reasons() {
         peer.whole_request();
         peer.closed();
     });
-    over_both(
+    over_all(
         || Setup::to(silent.address()).upstream("timeouts: { response: 300ms }"),
         |speaker, gateway| {
             speaker
@@ -302,7 +248,7 @@ fn failures_of_an_upstream_have_the_same_reasons() {
             silent.await_all_closed();
         },
     );
-    over_both(
+    over_all(
         || Setup::to(silent.address()).route("timeouts: { request: 300ms }"),
         |speaker, gateway| {
             speaker
@@ -314,7 +260,7 @@ fn failures_of_an_upstream_have_the_same_reasons() {
 
 #[test]
 fn retries_go_on_alike() {
-    over_both(
+    over_all(
         || Setup::to("127.0.0.1:1"),
         |speaker, _| {
             let flaky = Upstream::start(|peer| {
@@ -325,9 +271,10 @@ fn retries_go_on_alike() {
                     }
                 }
             });
-            let gateway = Setup::to(flaky.address())
-                .route("retry: { attempts: 2, on: [connect, \"503\"], backoff: { base: 1ms } }")
-                .start();
+            let gateway =
+                speaker.start(Setup::to(flaky.address()).route(
+                    "retry: { attempts: 2, on: [connect, \"503\"], backoff: { base: 1ms } }",
+                ));
             let answer = speaker.ask(&gateway, ("PUT", "/r"), &[], "kept");
             assert_eq!((answer.status, answer.text().as_str()), (200, "again"));
             assert_eq!(flaky.requests().len(), 2);
@@ -346,7 +293,7 @@ fn retries_go_on_alike() {
 fn large_bodies_pass_both_ways() {
     let echo = Echo::start("app");
     let body = "0123456789abcdef".repeat(40_000);
-    over_both(
+    over_all(
         || Setup::to(echo.address()),
         |speaker, gateway| {
             let report = Report::of(speaker.ask(gateway, ("POST", "/big"), &[], &body));
@@ -368,7 +315,7 @@ fn a_rewrite_and_changes_of_fields_are_the_same() {
              response_headers: { set: { x-answer: yes } }",
         )
     };
-    over_both(setup, |speaker, gateway| {
+    over_all(setup, |speaker, gateway| {
         let fields = [("x-out", "1"), ("x-in", "old")];
         let answer = speaker.ask(gateway, ("GET", "/a/c?d"), &fields, "");
         assert_eq!(answer.field("x-answer"), Some("yes"));
@@ -387,7 +334,7 @@ fn a_rewrite_and_changes_of_fields_are_the_same() {
 
 #[test]
 fn a_reload_keeps_what_is_under_way() {
-    for speaker in BOTH {
+    for speaker in SPEAKERS {
         let gate = Gate::default();
         let shut = gate.clone();
         let upstream = Upstream::start(move |peer| {
@@ -398,13 +345,13 @@ fn a_reload_keeps_what_is_under_way() {
                 }
             }
         });
-        let gateway = Setup::to(upstream.address()).start();
+        let gateway = speaker.start(Setup::to(upstream.address()));
         std::thread::scope(|scope| {
             let asked = scope.spawn(|| speaker.get(&gateway, "/"));
             upstream.await_requests(1);
             let own = Setup::to(upstream.address())
                 .before("respond: { status: 200, body: new }, match: { path: / }");
-            gateway.apply(&own.text());
+            gateway.apply(&speaker.text(own));
             until(Duration::from_secs(5), "the new generation", || {
                 speaker.get(&gateway, "/").text() == "new"
             });

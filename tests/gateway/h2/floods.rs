@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::h2::{
     ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING,
-    PREFACE, PRIORITY, RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame, head, settings,
+    PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame,
+    head, settings,
 };
 use crate::support::{Echo, Gateway, H2, Setup, scale};
 
@@ -109,6 +110,8 @@ fn withstand(gateway: &Gateway, what: &str, first: &[(u16, u32)], kind: Attack, 
     });
     if is_cut {
         assert!(cuts.into_inner() > 0, "{what}: nobody was cut");
+        let count = gateway.metric("tidegate_connections_cut_total", &[]);
+        assert!(count > Some(0.0), "{what}: nobody was counted");
     }
 }
 
@@ -116,7 +119,9 @@ fn gateway(echo: &Echo) -> Gateway {
     Setup::to(echo.address())
         .top("logging: { access: off }")
         .before("match: { path: /own }, respond: { status: 200, body: own }")
-        .listener("timeouts: { request_head: 1s, write: 1s }")
+        .listener(
+            "timeouts: { request_head: 1s, write: 1s }, limits: { requests_per_connection: off }",
+        )
         .start()
 }
 
@@ -321,6 +326,29 @@ fn who_is_cut_is_told_why() {
         client.goaways
     );
     assert!(gateway.count_stderr("too many frames that ask for nothing") > 0);
+    let cuts = |cause: &str, count: f64| {
+        gateway.await_metric("tidegate_connections_cut_total", &[("cause", cause)], count);
+    };
+    cuts("flood", 1.0);
+    // What the library itself cuts.
+    let mut client = H2::connect(gateway.address());
+    client.send(frame(RST_STREAM, 0, 99, CANCEL.to_be_bytes()));
+    assert_eq!(client.end(), Some(PROTOCOL_ERROR));
+    cuts("protocol", 1.0);
+    let mut client = H2::connect(gateway.address());
+    let resets = (0..600).flat_map(|number| {
+        let stream = 2 * number + 1;
+        let reset = frame(RST_STREAM, 0, stream, CANCEL.to_be_bytes());
+        [get(stream), reset].concat()
+    });
+    client.send(resets.collect::<Vec<u8>>());
+    assert_eq!(client.end(), Some(ENHANCE_YOUR_CALM));
+    cuts("flood", 2.0);
+    // Who leaves is not cut.
+    H2::connect(gateway.address()).get("/").expect_ok();
+    gateway.await_metric("tidegate_connections", &[], 0.0);
+    cuts("protocol", 1.0);
+    cuts("flood", 2.0);
 }
 
 #[test]

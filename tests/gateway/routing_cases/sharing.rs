@@ -1,12 +1,12 @@
 //! R146 to R159 and R182: weights, mirrors, deadlines of a route, and the name of a route as a label.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Echo, Gate, Gateway, PATIENCE, Report, Upstream, answer, is_timeout, scale, until,
+    Echo, Gate, Gateway, PATIENCE, Report, Upstream, answer, is_timeout, scale, until, vacant,
 };
 
 use super::Three;
@@ -197,10 +197,8 @@ fn settled(echo: &Echo) -> usize {
 
 /// A port at which nobody listens.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let [address] = vacant();
+    address
 }
 
 #[test]

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::client::{Client, Response};
+use super::last_words;
 use super::metrics::Samples;
 use super::wait::{PATIENCE, until, until_some};
 
@@ -73,10 +74,26 @@ impl Gateway {
 
     /// Starts a gateway on the file or directory `path` and does not wait. `command` is the program, or another one
     /// that becomes it; `directory` goes when the gateway goes.
-    pub(crate) fn spawn_by(mut command: Command, directory: PathBuf, path: &Path) -> Gateway {
+    pub(crate) fn spawn_by(command: Command, directory: PathBuf, path: &Path) -> Gateway {
+        Gateway::spawn_with(command, directory, path, &[])
+    }
+
+    /// Starts a gateway on an address, with further arguments, and does not wait.
+    pub(crate) fn spawn_remote(url: &str, directory: PathBuf, arguments: &[&str]) -> Gateway {
+        Gateway::spawn_with(Command::new(TIDEGATE), directory, Path::new(url), arguments)
+    }
+
+    fn spawn_with(
+        mut command: Command,
+        directory: PathBuf,
+        path: &Path,
+        arguments: &[&str],
+    ) -> Gateway {
+        last_words::listen();
         let mut child = command
             .args(["run", "--config"])
             .arg(path)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -128,6 +145,14 @@ impl Gateway {
         let address = self.admin.expect("admin is on");
         Client::connect(address).ask(format!(
             "GET {target} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n"
+        ))
+    }
+
+    /// One POST to the admin port, without a body.
+    pub(crate) fn admin_post(&self, target: &str) -> Response {
+        let address = self.admin.expect("admin is on");
+        Client::connect(address).ask(format!(
+            "POST {target} HTTP/1.1\r\nHost: {address}\r\nX-Tidegate-Admin: 1\r\nContent-Length: 0\r\n\r\n"
         ))
     }
 
@@ -361,8 +386,7 @@ impl Drop for Gateway {
             .iter()
             .any(|line| line.contains("panicked at"));
         if thread::panicking() {
-            print_lines("control log", &self.stderr);
-            print_lines("access log", &self.stdout);
+            last_words::print(&self.stderr_lines(), &self.stdout.lock().unwrap());
         } else {
             assert!(
                 !panicked,
@@ -407,11 +431,4 @@ fn address(line: &str, after: &str) -> Option<SocketAddr> {
         .trim_matches('"')
         .parse()
         .ok()
-}
-
-fn print_lines(title: &str, lines: &Lines) {
-    eprintln!("--- {title} of the gateway");
-    for line in lines.lock().unwrap().iter().rev().take(60).rev() {
-        eprintln!("{line}");
-    }
 }

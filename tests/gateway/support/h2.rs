@@ -1,15 +1,16 @@
 //! A raw HTTP/2 client: it sends exactly the frames that it is told to, reads every frame strictly and decodes heads.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use loona_hpack::Decoder;
+use rustls::ClientConnection;
 
 use super::client::Response;
 use super::wait::PATIENCE;
-use super::wire::{Fields, is_timeout};
+use super::wire::{Fields, Wire, is_timeout};
 
 /// Kinds of frames (RFC 9113, section 6).
 pub(crate) const DATA: u8 = 0;
@@ -124,7 +125,7 @@ pub(crate) struct Answer {
 
 /// A client on one connection.
 pub(crate) struct H2 {
-    stream: TcpStream,
+    wire: Wire,
     ahead: Vec<u8>,
     decoder: Decoder<'static>,
     next: u32,
@@ -151,11 +152,8 @@ impl H2 {
 
     /// Takes over a connected socket.
     pub(crate) fn over(stream: TcpStream) -> H2 {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
         H2 {
-            stream,
+            wire: Wire::new(stream, |_| {}),
             ahead: Vec::new(),
             decoder: Decoder::new(),
             next: 1,
@@ -172,11 +170,25 @@ impl H2 {
     /// Connects, and exchanges prefaces; `pairs` are its settings.
     pub(crate) fn with(address: SocketAddr, pairs: &[(u16, u32)]) -> H2 {
         let mut client = H2::silent(address);
-        client.send([PREFACE, &settings(pairs)].concat());
-        client.until("SETTINGS of the gateway", |client| {
+        client.greet(pairs);
+        client
+    }
+
+    /// Connects over TLS, which must have agreed on HTTP/2, and exchanges prefaces.
+    pub(crate) fn secure(address: SocketAddr, session: ClientConnection) -> H2 {
+        let mut client = H2::silent(address);
+        client.wire.secure(session).expect("a handshake");
+        let agreed = client.wire.session().and_then(|tls| tls.alpn_protocol());
+        assert_eq!(agreed, Some(&b"h2"[..]));
+        client.greet(&[]);
+        client
+    }
+
+    fn greet(&mut self, pairs: &[(u16, u32)]) {
+        self.send([PREFACE, &settings(pairs)].concat());
+        self.until("SETTINGS of the gateway", |client| {
             !client.settings.is_empty()
         });
-        client
     }
 
     /// Connects, and exchanges prefaces.
@@ -186,15 +198,15 @@ impl H2 {
 
     /// Sends `bytes`.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut H2 {
-        self.stream
-            .write_all(bytes.as_ref())
+        self.wire
+            .send(bytes.as_ref())
             .expect("the gateway takes the bytes");
         self
     }
 
     /// Sends `bytes`; an error if the gateway closed.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        self.wire.send(bytes.as_ref())
     }
 
     /// The number of a new stream.
@@ -267,13 +279,12 @@ impl H2 {
     /// Reads the next frame; `None` at the end of the connection.
     pub(crate) fn read(&mut self) -> io::Result<Option<Frame>> {
         while self.ahead.len() < 9 || self.ahead.len() < 9 + length(&self.ahead) {
-            let mut chunk = [0; 64 * 1024];
-            let count = self.stream.read(&mut chunk)?;
-            if count == 0 {
+            let chunk = self.wire.some_bytes()?;
+            if chunk.is_empty() {
                 assert!(self.ahead.is_empty(), "the gateway closed inside a frame");
                 return Ok(None);
             }
-            self.ahead.extend_from_slice(&chunk[..count]);
+            self.ahead.extend(chunk);
         }
         let end = 9 + length(&self.ahead);
         let bytes: Vec<u8> = self.ahead.drain(..end).collect();
@@ -423,9 +434,9 @@ impl H2 {
 
     /// True if no frame and no end comes for this long.
     pub(crate) fn silent_for(&mut self, time: Duration) -> bool {
-        self.stream.set_read_timeout(Some(time)).unwrap();
+        self.wire.stream().set_read_timeout(Some(time)).unwrap();
         let silent = self.read().is_err_and(|error| is_timeout(&error));
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.wire.stream().set_read_timeout(Some(PATIENCE)).unwrap();
         silent
     }
 }

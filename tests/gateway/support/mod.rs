@@ -8,11 +8,13 @@ mod dns;
 mod echo;
 mod gateway;
 pub(crate) mod h2;
+mod last_words;
 mod metrics;
 mod namespace;
 mod setup;
 mod tls;
 mod upstream;
+mod vacant;
 mod wait;
 mod websocket;
 mod wire;
@@ -28,6 +30,7 @@ pub(crate) use namespace::{mounted, without_events};
 pub(crate) use setup::Setup;
 pub(crate) use tls::{Authority, Kind, Pair, Visitor, tls_file};
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
+pub(crate) use vacant::vacant;
 pub(crate) use wait::{Gate, PATIENCE, scale, until, until_some};
 pub(crate) use websocket::{
     ACCEPT, Chat, Handshake, KEY, Opcode, echoing, masked, plain, reflecting, switching,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    ACCEPT, Gate, Gateway, Handshake, Opcode, Setup, Upstream, answer, echoing, plain,
+    ACCEPT, Gate, Gateway, Handshake, Opcode, Setup, Upstream, answer, echoing, plain, vacant,
 };
 
 use super::{ALL, OPEN, before};
@@ -198,9 +198,7 @@ fn an_upstream_that_leaves_without_an_answer_is_502() {
 
 #[test]
 fn an_upstream_that_refuses_is_502() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
+    let [address] = vacant();
     let gateway = Setup::to(address).start();
     let mut client = gateway.client();
     let refusal = client.ask(Handshake::to("/").text());

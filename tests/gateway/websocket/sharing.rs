@@ -1,8 +1,6 @@
 //! WebSockets and the endpoints of an upstream: who gets the next one, and what happens when an endpoint does not answer.
 
-use std::net::TcpListener;
-
-use crate::support::{Client, Handshake, Opcode, Setup, Upstream, masked, reflecting};
+use crate::support::{Client, Handshake, Opcode, Setup, Upstream, masked, reflecting, vacant};
 
 use super::{ALL, OPEN};
 
@@ -35,9 +33,7 @@ fn open_sockets_count_as_load() {
 
 #[test]
 fn an_endpoint_that_refuses_is_passed_over() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
+    let [address] = vacant();
     let upstream = reflecting();
     let setup = Setup::to(address).endpoint(upstream.address());
     let (_gateway, mut clients) = open(&setup, 12);
