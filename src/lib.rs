@@ -11,8 +11,8 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] | why a request was refused; the clock; deadlines; "please finish" |
-//! | 1 cores | [`http`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; which route; what is counted; what is logged; certificates |
+//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] [`sync`] | why a request was refused; the clock; deadlines; "please finish"; atomics |
+//! | 1 cores | [`http`] [`route`] [`breaker`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; which route; when a failing upstream is left alone; what is counted; what is logged; certificates |
 //! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
@@ -31,7 +31,7 @@
 //! 6. `respond` and `redirect` answer here ([`filter`]); a body announced as too large gets its 413.
 //! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is; the route
 //!    changes path, host and fields, and draws an upstream by weight ([`filter`]); mirrors get their copies.
-//! 8. [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials (where the endpoint bears only so
+//! 8. [`proxy::breaker`] lets it pass, or has somebody else answer; [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials (where the endpoint bears only so
 //!    many, when its turn has come), sends, waits for the head. A try that failed is weighed in [`proxy::retry`], and
 //!    followed by another where the route and the upstream's budget allow it.
 //! 9. The request's body streams beside it ([`http::upload`]): no faster than it is taken, within its bounds.
@@ -51,8 +51,10 @@
 //! | attempt | one try to get an answer from one endpoint |
 //! | tunnel | a WebSocket after its 101: two sockets and the bytes between them |
 //! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
+//! | breaker | closed = traffic flows, open = refused, half-open = probing |
+//! | probe | one of the few requests that a half-open breaker lets pass |
+//! | permit | the right to one connection, of those that an endpoint bears; of a breaker, to one request |
 //! | pool | one worker's idle upstream connections |
-//! | permit | the right to one connection, of those that an endpoint bears |
 //! | snapshot, generation | a configuration compiled for use; its number |
 //! | pin | the hold of a request on the snapshot that it began with |
 //! | worker, control thread | carries traffic; carries everything else |

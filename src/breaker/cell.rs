@@ -28,7 +28,7 @@ impl Cell {
     /// The generation, of a breaker that nobody forces and that is closed.
     #[must_use]
     #[inline]
-    pub fn open_generation(&self) -> Option<u32> {
+    pub fn closed_generation(&self) -> Option<u32> {
         let word = self.0.load(Acquire);
         (word & (PHASE | FORCED) == 0).then(|| generation(word))
     }
@@ -79,7 +79,7 @@ const ANY: Thresholds = Thresholds {
     half_open_probes: 1,
 };
 
-// From the lowest bit: phase 2, forced 2, generation 18, and 42 bits of the phase's own.
+// From the lowest bit: phase 2, forced 2, generation 17, and 43 bits of the phase's own.
 
 const PHASE: u64 = 0b11;
 const CLOSED: u64 = 0;
@@ -92,16 +92,16 @@ const FORCED_CLOSED: u64 = 2 << 2;
 
 const GENERATION_AT: u32 = 4;
 const LAST_GENERATION_64: u64 = LAST_GENERATION as u64;
-const OWN_AT: u32 = 22;
+const OWN_AT: u32 = 21;
 
 /// Of a closed one: doubtful 1, failures.
 const FAILURES_AT: u32 = OWN_AT + 1;
-/// Of the others: level 5, then moment 37, or probes 12 and successes 12.
+/// Of the others: level 5, then moment 38, or probes 12 and successes 12.
 const MOMENT_AT: u32 = OWN_AT + 5;
 const SUCCESSES_AT: u32 = MOMENT_AT + 12;
 
-/// The last moment that fits, 17 years after the start.
-const LAST_TICK: u64 = (1 << 37) - 1;
+/// The last moment that fits, 8 years after the start.
+const LAST_TICK: u64 = (1 << 38) - 1;
 
 fn generation(word: u64) -> u32 {
     (word >> GENERATION_AT & LAST_GENERATION_64) as u32
@@ -115,7 +115,7 @@ fn pack(machine: Machine) -> u64 {
             CLOSED | u64::from(doubtful) << OWN_AT | failures << FAILURES_AT
         }
         Phase::Open { until, level: of } => {
-            OPEN | level(of) | until.0.div_ceil(TICK).min(LAST_TICK) << MOMENT_AT
+            OPEN | level(of) | (until.0 / TICK).min(LAST_TICK) << MOMENT_AT
         }
         Phase::HalfOpen {
             probes,
@@ -198,7 +198,7 @@ mod tests {
         fn the_quick_looks_say_what_the_whole_says(machine in any_machine()) {
             let cell = Cell(AtomicU64::new(pack(machine)));
             let is_open = machine.forced == Forced::No && matches!(machine.phase, Phase::Closed { .. });
-            prop_assert_eq!(cell.open_generation(), is_open.then_some(machine.generation));
+            prop_assert_eq!(cell.closed_generation(), is_open.then_some(machine.generation));
             prop_assert_eq!(cell.generation(), machine.generation);
             let calm = Machine { generation: machine.generation, ..Machine::NEW };
             prop_assert_eq!(cell.is_calm(), machine == calm);

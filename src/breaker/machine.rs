@@ -29,7 +29,7 @@ pub const MOST_PROBES: u32 = (1 << 12) - 1;
 /// Most doublings of `open_for` that are counted.
 pub const MOST_LEVELS: u32 = (1 << 5) - 1;
 /// Generations are counted modulo one more than this.
-pub const LAST_GENERATION: u32 = (1 << 18) - 1;
+pub const LAST_GENERATION: u32 = (1 << 17) - 1;
 
 /// The state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,8 @@ pub enum Phase {
     },
 }
 
-/// The resolution of moments in a breaker's word; they are rounded up.
-pub const TICK: u64 = 4_000_000;
+/// The resolution of moments in a breaker's word, one millisecond; they are rounded down.
+pub const TICK: u64 = 1_000_000;
 
 /// A hand on the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,7 +319,7 @@ impl Machine {
             Phase::Closed { .. } => Machine::NEW.phase,
             open @ Phase::Open { .. } => open,
             Phase::HalfOpen { level, .. } => Phase::Open {
-                until: round_up(now),
+                until: round_down(now),
                 level,
             },
         };
@@ -337,7 +337,7 @@ impl Machine {
     fn open(self, level: u32, cause: Cause, by: &Thresholds, now: Nanos) -> Step {
         let longest = by.max_open_for.max(by.open_for);
         let doubled = by.open_for.saturating_mul(1 << level).min(longest);
-        let until = round_up(now.plus(doubled));
+        let until = round_down(now.plus(doubled));
         self.turn(Phase::Open { until, level }, cause)
     }
 
@@ -420,6 +420,7 @@ impl Machine {
     }
 }
 
-fn round_up(moment: Nanos) -> Nanos {
-    Nanos(moment.0.div_ceil(TICK) * TICK)
+/// A word holds no more; and who is told to come back in a second shall not come a millisecond too early.
+fn round_down(moment: Nanos) -> Nanos {
+    Nanos(moment.0 / TICK * TICK)
 }

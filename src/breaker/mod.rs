@@ -173,7 +173,7 @@ impl State {
         policy: &Policy,
         now: Nanos,
     ) -> Result<(Permit, Option<Box<Transition>>), Refused> {
-        match self.cell.open_generation() {
+        match self.cell.closed_generation() {
             Some(generation) => {
                 let probe = None;
                 Ok((Permit { generation, probe }, None))
@@ -186,14 +186,20 @@ impl State {
     #[must_use]
     #[inline]
     pub fn would_admit(&self, policy: &Policy, now: Nanos) -> bool {
-        self.cell.open_generation().is_some()
+        self.cell.closed_generation().is_some()
             || self.cell.load().would_admit(&policy.thresholds, now)
+    }
+
+    /// Is it closed, and by itself?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.cell.closed_generation().is_some()
     }
 
     /// Does the state hold in which `permit` was given, and is it no probe's? Then it serves for another try, too.
     #[must_use]
     pub fn still_holds(&self, permit: &Permit) -> bool {
-        !permit.is_probe() && self.cell.open_generation() == Some(permit.generation)
+        !permit.is_probe() && self.cell.closed_generation() == Some(permit.generation)
     }
 
     /// Takes down how a request ended: how long it was until the answer's head, or until it failed.

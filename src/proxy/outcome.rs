@@ -163,7 +163,7 @@ impl Exchange {
 
     /// The answer goes on after its head: from now on the worker looks after the trial.
     pub(super) fn watch_trial(&mut self) {
-        if let Standing::Own(trial) = std::mem::take(&mut self.trial) {
+        if let Some(trial) = self.own_trial() {
             let head_at = trial.head.map(|(_, at)| at);
             let due = head_at.map(|at| trial.stable_at(&self.pin, at));
             self.watch(trial, due, None);
@@ -182,12 +182,22 @@ impl Exchange {
     /// A probe is looked after from its beginning: should it hang, the breaker must not hang with it.
     #[cold]
     fn watch_probe(&mut self, now: Nanos) {
-        if let Standing::Own(trial) = std::mem::take(&mut self.trial) {
+        if let Some(trial) = self.own_trial() {
             let upstream = &self.pin.upstreams[trial.upstream as usize];
             let breaking = upstream.breaking.as_deref();
             let due = breaking.map(|b| now.plus(b.policy.half_open_timeout));
             let upload = self.upload.clone();
             self.watch(trial, due, upload);
+        }
+    }
+
+    fn own_trial(&mut self) -> Option<Trial> {
+        match std::mem::take(&mut self.trial) {
+            Standing::Own(trial) => Some(trial),
+            other => {
+                self.trial = other;
+                None
+            }
         }
     }
 

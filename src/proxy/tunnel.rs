@@ -85,8 +85,6 @@ pub struct Session {
     closed_by: ClosedBy,
     /// Of the attempt that it goes back to, until it has lived for long enough.
     trial: Option<Key>,
-    /// Did the client take its leave before the end?
-    client_took_leave: bool,
 }
 
 impl Session {
@@ -110,7 +108,24 @@ impl Session {
             // Until the tunnel runs only the client can end it.
             closed_by: ClosedBy::Client,
             trial,
-            client_took_leave: false,
+        }
+    }
+}
+
+impl Session {
+    /// One of the two has ended. Who was asked to close may be the first to do so (RFC 6455, section 7.1.1).
+    fn note_end(&mut self, by: ClosedBy, client_took_leave: bool) {
+        let is_dropped = by == ClosedBy::Upstream && !client_took_leave;
+        self.conclude(if is_dropped {
+            Outcome::Failed(Fault::Reset)
+        } else {
+            Outcome::Neutral
+        });
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        if let Some(key) = self.trial.take() {
+            self.worker.conclude(key, outcome);
         }
     }
 }
@@ -124,16 +139,7 @@ impl Drop for Session {
         }
         let nanos = now.0.saturating_sub(self.opened.0);
         self.route.sockets().closed(worker, self.closed_by, nanos);
-        // Who was asked to close may be the first to do so (RFC 6455, section 7.1.1).
-        let dropped = self.closed_by == ClosedBy::Upstream && !self.client_took_leave;
-        let outcome = if dropped {
-            Outcome::Failed(Fault::Reset)
-        } else {
-            Outcome::Neutral
-        };
-        if let Some(key) = self.trial {
-            self.worker.conclude(key, outcome);
-        }
+        self.conclude(Outcome::Neutral);
     }
 }
 
@@ -170,10 +176,13 @@ impl Tunnel {
         session.closed_by = poll_fn(|cx| {
             deadline.register(cx.waker());
             let moved = pipe.poll(cx, &watch.worker);
-            watch.look(&pipe, moved, deadline)
+            let closed = watch.look(&pipe, moved, deadline);
+            if let Some(by) = watch.first_end(&closed) {
+                session.note_end(by, pipe.up.said_close);
+            }
+            closed
         })
         .await;
-        session.client_took_leave = pipe.up.said_close;
     }
 }
 

@@ -226,8 +226,8 @@ fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Arc<Upstrea
     };
     let branch = |(index, _): &(usize, u32)| (*index, timeouts.over(upstreams[*index].timeouts));
     Forward {
-        timeouts,
         branches: weights.iter().map(branch).collect(),
+        timeouts: Box::new(timeouts),
         split: Split::new(
             &weights
                 .iter()

@@ -110,7 +110,7 @@ pub struct Forward {
     /// Chooses between them; `None` where there is one.
     pub split: Option<Split>,
     /// The route's own deadlines.
-    pub timeouts: OwnTimeouts,
+    pub timeouts: Box<OwnTimeouts>,
     /// What is tried again.
     pub retry: retry::Policy,
     /// Path and host as the upstream sees them.

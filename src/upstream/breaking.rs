@@ -101,6 +101,15 @@ impl Upstream {
             })
     }
 
+    /// May it be bothered with copies of requests? Only while nothing is wrong with it.
+    #[must_use]
+    pub fn takes_copies(&self) -> bool {
+        self.breaking.as_deref().is_none_or(|breaking| {
+            let mut circuits = self.circuits().into_iter();
+            breaking.policy.observes || circuits.all(|(_, circuit)| circuit.state.is_closed())
+        })
+    }
+
     /// Where each endpoint has a breaker: is there none that could be tried?
     ///
     /// # Errors
@@ -128,7 +137,7 @@ impl Upstream {
     /// before those to which nobody could connect just now, and last the one that just failed this request.
     pub fn others(&self, picked: usize, ask: &Ask) -> impl Iterator<Item = usize> {
         let count = self.endpoints.len();
-        let first = (u128::from(ask.hash.unwrap_or(ask.random)) * count as u128 >> 64) as usize;
+        let first = ((u128::from(ask.hash.unwrap_or(ask.random)) * count as u128) >> 64) as usize;
         let unweighed = self.endpoints.iter().all(|e| e.weight == 0);
         let around = (0..count).map(move |step| (first + step) % count);
         let mut all: Vec<usize> = self.look(ask.now, |serving| {

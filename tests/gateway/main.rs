@@ -10,6 +10,7 @@ mod admin;
 mod answers;
 mod autobahn;
 mod balance;
+mod breaker;
 mod config_dir;
 mod connections;
 mod dns;

@@ -53,10 +53,6 @@ fn a_key_of_a_later_version_is_refused_not_ignored() {
             Setup::to(echo.address()).route("websocket: { max_message: 1MiB }"),
             "max_message",
         ),
-        (
-            Setup::to(echo.address()).upstream("circuit_breaker: {}"),
-            "circuit_breaker",
-        ),
         (Setup::to(echo.address()).top("auth: {}"), "auth"),
     ] {
         let said = expect_refused(&setup.text());
