@@ -312,6 +312,42 @@ mod tests {
     }
 
     #[test]
+    fn who_was_away_comes_anew_and_what_was_asked_is_known_still() {
+        let question = |path: &str| Question {
+            path: path.into(),
+            authority: http::HeaderValue::from_static("app"),
+            lock: 0,
+            expect: crate::upstream::probe::Expect([(200, 299)].into()),
+        };
+        let mut first = Carry::succeed(None, at(1));
+        let endpoint = first.endpoint("u", address(1), 1);
+        let probe = first.probe("u", address(1), question("/a"));
+        let mut second = Carry::succeed(Some(&first), at(2));
+        let again = second.endpoint("u", address(1), 1);
+        assert_eq!(again.joined(), at(1), "it was there all the time");
+        assert!(Arc::ptr_eq(
+            &second.probe("u", address(1), question("/a")),
+            &probe
+        ));
+        assert!(!Arc::ptr_eq(
+            &second.probe("u", address(1), question("/b")),
+            &probe
+        ));
+        assert!(!Arc::ptr_eq(
+            &second.probe("u", address(2), question("/a")),
+            &probe
+        ));
+        let third = Carry::succeed(Some(&second), at(3));
+        let mut fourth = Carry::succeed(Some(&third), at(4));
+        assert!(Arc::ptr_eq(&fourth.endpoint("u", address(1), 1), &endpoint));
+        assert_eq!(endpoint.joined(), at(4));
+        assert!(Arc::ptr_eq(
+            &fourth.probe("u", address(1), question("/a")),
+            &probe
+        ));
+    }
+
+    #[test]
     fn a_name_gone_for_ten_minutes_is_forgotten() {
         let mut first = Carry::succeed(None, at(0));
         let route = first.route("a", 1);

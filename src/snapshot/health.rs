@@ -38,3 +38,29 @@ pub(super) fn stand_ins(upstream: &config::Upstream, all: &[config::Upstream]) -
     }
     found.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_asked_once_and_before_those_that_stand_in_for_it() {
+        let upstream = |name: &str, failover: &str| {
+            format!(
+                "  {name}: {{ endpoints: [\"http://{name}\"], health_check: {{}}, failover: [{failover}] }}\n"
+            )
+        };
+        let text = format!(
+            "listeners: [{{ bind: \"127.0.0.1:1\" }}]\nroutes: [{{ upstream: a }}]\nupstreams:\n{}{}{}{}",
+            upstream("a", "b, c"),
+            upstream("b", "d"),
+            upstream("c", "d"),
+            upstream("d", ""),
+        );
+        let config = config::parse_text("f", &text, &|_| None).unwrap().config;
+        let stand_ins = |index: usize| stand_ins(&config.upstreams[index], &config.upstreams);
+        assert_eq!(*stand_ins(0), [1, 3, 2]);
+        assert_eq!(*stand_ins(1), [3]);
+        assert_eq!(*stand_ins(3), [0_usize; 0]);
+    }
+}

@@ -319,6 +319,23 @@ fn an_endpoint_that_came_back_begins_with_a_small_share() {
     assert!(a.probes().iter().all(|probe| probe.target == HEALTHZ));
 }
 
+/// Where each endpoint has a breaker, who is open is stood in for by those that serve, and by no others.
+#[test]
+fn who_is_unhealthy_stands_in_for_nobody() {
+    let (ill, well) = (Site::start("ill"), Site::start("well"));
+    let breaker = "circuit_breaker: { scope: endpoint, consecutive_failures: 2 }";
+    let setup = Setup::to(ill.address()).endpoint(well.address());
+    let gateway = setup.upstream(OFTEN).upstream(breaker).start();
+    ill.set_health(500);
+    await_verdict(&gateway, ill.address(), "unhealthy");
+    well.set_work(500);
+    let (mut client, worked) = (gateway.client(), ill.worked());
+    let statuses: Vec<u16> = (0..5).map(|_| client.get("/").status).collect();
+    assert_eq!(statuses, [500, 500, 503, 503, 503]);
+    client.get("/").expect_refusal(503, "breaker_open");
+    assert_eq!((ill.worked(), well.worked()), (worked, 2));
+}
+
 /// Detached from the drain: whoever is asked is asked until the end.
 #[test]
 fn probes_do_not_hold_up_the_end() {
