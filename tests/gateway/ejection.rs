@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Gateway, PATIENCE, Setup, Site, Upstream, answer, until};
+use crate::support::{Client, Gateway, PATIENCE, Setup, Site, Upstream, answer, until};
 
 /// Two endpoints that take turns.
 fn turns(first: &Site, second: &Site, keys: &str) -> Setup {
@@ -147,15 +147,19 @@ fn no_connection_a_break_silence_and_5xx_are_failures() {
         let good = Site::start("good");
         let mut gateway = Setup::to(address)
             .endpoint(good.address())
-            .upstream("balance: round_robin, timeouts: { response: 300ms }")
+            .upstream("balance: round_robin, timeouts: { response: 2s }")
             .route("retry: off")
             .start();
         let labels = [("endpoint", &*address.to_string())];
         until(PATIENCE, "it is left out", || {
-            // Some of the answers break off: each is asked for on a connection of its own.
-            let mut client = gateway.client();
-            client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
-            let _ = client.read_to_end();
+            // Some of the answers break off: each is asked for on a connection of its own, and all at once.
+            let mut clients: Vec<Client> = (0..6).map(|_| gateway.client()).collect();
+            for client in &mut clients {
+                client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+            }
+            for client in &mut clients {
+                let _ = client.read_to_end();
+            }
             gateway.metric("tidegate_endpoint_ejections_total", &labels) == Some(1.0)
         });
         let line = gateway.await_stderr("is left out for");
@@ -328,6 +332,9 @@ fn an_endpoint_comes_back_and_the_next_time_is_longer() {
     });
     assert!(begin.elapsed() >= Duration::from_millis(300));
     gateway.await_stderr("is left out for 300ms");
+    until(PATIENCE, "both are told", || {
+        gateway.count_stderr("is left out for") == 2
+    });
     // On a machine that is held up for long it may have served well enough to be forgiven.
     let lines = gateway.stderr_lines();
     let mut told = lines.iter().filter(|line| line.contains("is left out for"));
