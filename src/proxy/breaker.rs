@@ -1,22 +1,21 @@
 //! Breakers on the way of a request: who may pass, what is done with those who may not, and the line that is logged when
 //! one moves.
 
-use http::header::{self, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::exchange::Exchange;
 use super::outcome::Report;
-use crate::breaker::outcome::Outcome;
 use crate::breaker::{Kind, Permit, Refused, Transition};
 use crate::error::Reason;
 use crate::http::reply::{Refusal, X_GATEWAY_REASON};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Forward, Snapshot};
 use crate::time::Nanos;
-use crate::upstream::Upstream;
 use crate::upstream::breaking::{Fallback, Scope};
+use crate::upstream::{Timeouts, Upstream};
 
 /// Who asks to pass.
 #[derive(Clone, Copy)]
@@ -32,13 +31,37 @@ pub(super) struct Stopped {
     refused: Refused,
 }
 
+/// The upstream that takes the request, with the deadlines of its attempts: the route's, or a fallback of it.
+pub(super) fn enter(
+    exchange: &mut Exchange,
+    forward: &Forward,
+) -> Result<(usize, Timeouts), Stopped> {
+    let (drawn, timeouts) = forward.pick();
+    let worker = &exchange.client.worker;
+    let asker = Asker {
+        now: worker.recent(),
+        worker: worker.index,
+    };
+    let meant = exchange.pin.stand_in(drawn, asker.now);
+    let (upstream, permit) = pass(&exchange.pin, meant, asker)?;
+    exchange.permit = permit;
+    let timeouts = if upstream == drawn {
+        timeouts
+    } else {
+        forward
+            .timeouts
+            .over(exchange.pin.upstreams[upstream].timeouts)
+    };
+    Ok((upstream, timeouts))
+}
+
 /// The upstream where a request goes that was meant for `upstream`: that one, or what its fallback names. With the
 /// permit, where a breaker stands for the whole upstream.
 ///
 /// # Errors
 /// None of them lets it pass.
 #[inline]
-pub(super) fn enter(
+fn pass(
     snapshot: &Snapshot,
     upstream: usize,
     asker: Asker,
@@ -126,12 +149,7 @@ pub(super) fn settle(upstream: &Upstream, endpoint: usize, permit: Permit, repor
         report.now,
         report.worker,
     );
-    if moved.is_some() {
-        announce(upstream, endpoint, moved, report.worker);
-        if let Outcome::Failed(fault) = report.outcome {
-            tracing::debug!(upstream = upstream.name, ?fault, "the last failure");
-        }
-    }
+    announce(upstream, endpoint, moved, report.worker);
 }
 
 /// May a request be tried again at its upstream?

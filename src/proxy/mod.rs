@@ -49,7 +49,6 @@ use crate::http::reply::{self, Refusal};
 use crate::http::upgrade;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::snapshot::{Action, Forward, Target};
-use crate::upstream::Timeouts;
 use admit::admit;
 use body::{Body, Relay};
 use client::Client;
@@ -122,7 +121,7 @@ async fn serve(
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let (upstream, timeouts) = match enter(exchange, forward) {
+    let (upstream, timeouts) = match breaker::enter(exchange, forward) {
         Ok(entered) => entered,
         Err(stopped) => return breaker::answer(exchange, &stopped).map(Some),
     };
@@ -151,30 +150,6 @@ async fn serve(
     };
     forward::forward(exchange, &mut request, &plan).await?;
     Ok(None)
-}
-
-/// The upstream that takes the request, with the deadlines of its attempts: the route's, or a fallback of it.
-fn enter(
-    exchange: &mut Exchange,
-    forward: &Forward,
-) -> Result<(usize, Timeouts), breaker::Stopped> {
-    let (drawn, timeouts) = forward.pick();
-    let worker = &exchange.client.worker;
-    let asker = breaker::Asker {
-        now: worker.recent(),
-        worker: worker.index,
-    };
-    let meant = exchange.pin.stand_in(drawn, asker.now);
-    let (upstream, permit) = breaker::enter(&exchange.pin, meant, asker)?;
-    exchange.permit = permit;
-    let timeouts = if upstream == drawn {
-        timeouts
-    } else {
-        forward
-            .timeouts
-            .over(exchange.pin.upstreams[upstream].timeouts)
-    };
-    Ok((upstream, timeouts))
 }
 
 /// What the route changes in the head, last of all, so that the file has the last word; tells whether the host shall
