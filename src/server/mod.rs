@@ -11,6 +11,7 @@ mod handshake;
 pub mod inherit;
 pub mod listener;
 mod opened;
+mod prober;
 mod proxy_header;
 pub mod publish;
 pub mod reload;
@@ -189,6 +190,7 @@ impl Gateway {
             sockets: self.sockets,
             relaunch,
         });
+        thread::vital("probes", prober::keep_probing(self.shared.clone()));
         let admin = Admin::new(admin::Parts {
             standing: standing.clone(),
             shared: self.shared,
