@@ -72,7 +72,7 @@ pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
-mod sync;
+pub mod sync;
 pub mod telemetry;
 pub mod time;
 pub mod timer;
