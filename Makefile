@@ -28,6 +28,7 @@ test: ## Every test; installs what they need
 	.ci/need h2load nghttp2-client
 	.ci/need openssl openssl
 	.ci/need promtool prometheus
+	.ci/need redis-server redis-server
 	.ci/need-python kosoku==0.1.0 websockets==17.4
 	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --no-fail-fast; \

@@ -19,6 +19,14 @@ pub struct KeyId {
     pub(crate) tag: u64,
 }
 
+impl KeyId {
+    /// All 128 bits in one number.
+    #[must_use]
+    pub fn number(self) -> u128 {
+        u128::from(self.place) << 64 | u128::from(self.tag)
+    }
+}
+
 impl Seed {
     /// A new secret, from the random state of the standard library's maps, which the operating system seeds.
     #[must_use]
