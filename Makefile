@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help check fmt clippy doc deny test soak coverage bench gate loadtest
+.PHONY: help check fmt clippy doc deny test soak loom coverage bench gate loadtest
 
 help: ## Shows this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,9 @@ test: ## Every test; installs what they need
 
 soak: export TIDEGATE_SOAK = 1
 soak: test ## The same tests in full size: 1 GiB bodies, 1,000 reloads
+
+loom: ## The limiter's locks under every schedule; builds apart from the rest
+	RUSTFLAGS='--cfg gateway_loom' cargo test --locked --lib --target-dir target/loom limit::tests::model
 
 coverage: ## Which lines the tests reach; installs what it needs
 	.ci/coverage

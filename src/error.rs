@@ -75,6 +75,7 @@ reasons! {
     UpstreamReset "upstream_reset" 502 Upstream "connection_terminated" "The upstream broke the connection";
     UpstreamProtocolError "upstream_protocol_error" 502 Upstream "http_protocol_error" "The upstream's answer is not valid HTTP";
     NoHealthyEndpoint "no_healthy_endpoint" 503 Upstream "destination_unavailable" "No endpoint of the upstream can be used";
+    BreakerOpen "breaker_open" 503 Upstream "destination_unavailable" "The circuit breaker of the upstream is open";
     UpstreamOverloaded "upstream_overloaded" 503 Upstream "connection_limit_reached" "The upstream bears no more";
     Overloaded "overloaded" 503 Gateway "connection_limit_reached" "The gateway is overloaded";
     StoreUnavailable "store_unavailable" 503 Gateway "proxy_internal_error" "A limit's store is away";

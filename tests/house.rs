@@ -9,12 +9,13 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("drain", 0),
     ("error", 0),
     ("sync", 0),
     ("time", 0),
     ("timer", 0),
+    ("breaker", 1),
     ("http", 1),
     ("limit", 1),
     ("metrics", 1),

@@ -4,6 +4,7 @@ mod admit;
 mod again;
 mod answer;
 pub mod body;
+pub mod breaker;
 mod choice;
 pub mod client;
 mod drain_rest;
@@ -11,14 +12,17 @@ pub mod exchange;
 pub mod forward;
 pub mod head;
 mod head_h2;
+mod health;
 mod lease;
 mod limits;
 mod mirror;
 mod note;
 mod open;
+mod outcome;
 pub mod retry;
 pub mod secured;
 mod tally;
+mod trials;
 pub mod tunnel;
 mod wait;
 pub mod worker;
@@ -119,7 +123,10 @@ async fn serve(
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let (upstream, timeouts) = forward.pick();
+    let (upstream, timeouts) = match breaker::enter(exchange, forward) {
+        Ok(entered) => entered,
+        Err(stopped) => return breaker::answer(exchange, &stopped).map(Some),
+    };
     let hash = if pin.upstreams[upstream].balancer.reads_request() {
         choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
     } else {
@@ -347,6 +354,9 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     exchange.client.deadline.clear();
     let ended = incoming.is_end_stream();
+    if !ended {
+        exchange.watch_trial();
+    }
     let mut relay = Relay::new(incoming, exchange);
     if ended {
         relay.finish();

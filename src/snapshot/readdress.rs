@@ -42,7 +42,13 @@ pub fn readdress(
     let upstreams = previous.upstreams.iter().map(|before| {
         let said = said.get(before.name.as_str());
         match said.filter(|said| moved.contains(said.name.as_str())) {
-            Some(said) => Arc::new(upstream(said, addresses, &mut carry, ground.workers)),
+            Some(said) => Arc::new(upstream(
+                said,
+                &config.upstreams,
+                addresses,
+                &mut carry,
+                ground.workers,
+            )),
             None => before.clone(),
         }
     });

@@ -4,8 +4,11 @@
 //! life, heads and bodies.
 
 mod answer;
+mod breaker_json;
+mod breakers;
 mod effective;
 mod gate;
+mod health_json;
 mod index;
 mod limit_json;
 mod limits;
@@ -230,6 +233,18 @@ impl Admin {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;
                 verbs::reload(desk, &head.headers).await?
+            }
+            Page::Breakers => {
+                let body = verbs::read(body).await?;
+                let path = head.uri.path().trim_start_matches("/breakers/");
+                let writer = ground.workers;
+                answer::data(&breakers::force(
+                    &shared.load(),
+                    path,
+                    &body,
+                    time::now(),
+                    writer,
+                )?)
             }
             Page::LogLevel => verbs::set_level(level, &verbs::read(body).await?)?,
         })

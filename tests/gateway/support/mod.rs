@@ -16,6 +16,7 @@ mod namespace;
 #[allow(dead_code)]
 mod redis;
 mod setup;
+mod site;
 mod tls;
 mod upstream;
 mod vacant;
@@ -33,6 +34,7 @@ pub(crate) use metrics::Samples;
 pub(crate) use namespace::{mounted, without_events};
 pub(crate) use redis::{Redis, Slow, free_port};
 pub(crate) use setup::Setup;
+pub(crate) use site::{HEALTHZ, Site};
 pub(crate) use tls::{Authority, Kind, Pair, Visitor, tls_file};
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
 pub(crate) use vacant::vacant;
