@@ -9,8 +9,8 @@ use regex::Regex;
 use super::breaking::breaking;
 use super::carry::Carry;
 use super::endpoints::{places, settle};
-use super::limits::{self, ByName};
 use super::health;
+use super::limits::{self, ByName};
 use super::places::place;
 use super::{
     Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, OwnTimeouts, Route,
