@@ -75,8 +75,10 @@ reasons! {
     UpstreamReset "upstream_reset" 502 Upstream "connection_terminated" "The upstream broke the connection";
     UpstreamProtocolError "upstream_protocol_error" 502 Upstream "http_protocol_error" "The upstream's answer is not valid HTTP";
     NoHealthyEndpoint "no_healthy_endpoint" 503 Upstream "destination_unavailable" "No endpoint of the upstream can be used";
+    BreakerOpen "breaker_open" 503 Upstream "destination_unavailable" "The circuit breaker of the upstream is open";
     UpstreamOverloaded "upstream_overloaded" 503 Upstream "connection_limit_reached" "The upstream bears no more";
     Overloaded "overloaded" 503 Gateway "connection_limit_reached" "The gateway is overloaded";
+    StoreUnavailable "store_unavailable" 503 Gateway "proxy_internal_error" "A limit's store is away";
     Draining "draining" 503 Gateway "proxy_internal_response" "The gateway is shutting down";
     UpstreamConnectTimeout "upstream_connect_timeout" 504 Upstream "connection_timeout" "Connecting to the upstream took too long";
     UpstreamTimeout "upstream_timeout" 504 Upstream "http_response_timeout" "The upstream took too long to answer";

@@ -11,9 +11,9 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] `sync` | why a request was refused; the clock; deadlines; "please finish"; locks |
-//! | 1 cores | [`http`] [`limit`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; how often; which route; what is counted; what is logged; certificates |
-//! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
+//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] `sync` | why a request was refused; the clock; deadlines; "please finish"; locks and atomics |
+//! | 1 cores | [`http`] [`limit`] [`breaker`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; how often; when a failing upstream is left alone; which route; what is counted; what is logged; certificates |
+//! | 2 parts | [`config`] [`filter`] [`store`] [`upstream`] | the file's meaning; what a route does itself; buckets in Redis; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
 //! | 5 server | [`server`] | threads, sockets, signals, files that change, reload, names, admin |
@@ -33,7 +33,7 @@
 //! 6. `respond` and `redirect` answer here ([`filter`]); a body announced as too large gets its 413.
 //! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is; the route
 //!    changes path, host and fields, and draws an upstream by weight ([`filter`]); mirrors get their copies.
-//! 8. [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials (where the endpoint bears only so
+//! 8. [`proxy::breaker`] lets it pass, or has somebody else answer; [`proxy::forward`] picks an endpoint, takes the newest pooled connection or dials (where the endpoint bears only so
 //!    many, when its turn has come), sends, waits for the head. A try that failed is weighed in [`proxy::retry`], and
 //!    followed by another where the route and the upstream's budget allow it.
 //! 9. The request's body streams beside it ([`http::upload`]): no faster than it is taken, within its bounds.
@@ -54,8 +54,12 @@
 //! | tunnel | a WebSocket after its 101: two sockets and the bytes between them |
 //! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
 //! | limit, key, bucket | how often; whose requests count together; what is left to them |
+//! | store | Redis or Valkey, where several gateways share the buckets of limits |
+//! | lease | tokens that one gateway took from a store ahead of need |
+//! | breaker | closed = traffic flows, open = refused, half-open = probing |
+//! | probe | one of the few requests that a half-open breaker lets pass |
+//! | permit | the right to one connection, of those that an endpoint bears; of a breaker, to one request |
 //! | pool | one worker's idle upstream connections |
-//! | permit | the right to one connection, of those that an endpoint bears |
 //! | snapshot, generation | a configuration compiled for use; its number |
 //! | pin | the hold of a request on the snapshot that it began with |
 //! | worker, control thread | carries traffic; carries everything else |
@@ -64,6 +68,7 @@
 //! | reason | why a request was refused: one word, the same in answer, log and metric |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod breaker;
 pub mod config;
 pub mod drain;
 pub mod error;
@@ -75,6 +80,7 @@ pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
+pub mod store;
 mod sync;
 pub mod telemetry;
 pub mod time;

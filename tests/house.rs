@@ -9,12 +9,13 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 21] = [
     ("drain", 0),
     ("error", 0),
     ("sync", 0),
     ("time", 0),
     ("timer", 0),
+    ("breaker", 1),
     ("http", 1),
     ("limit", 1),
     ("metrics", 1),
@@ -23,6 +24,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("tls", 1),
     ("config", 2),
     ("filter", 2),
+    ("store", 2),
     ("upstream", 2),
     ("snapshot", 3),
     ("proxy", 4),
@@ -32,7 +34,12 @@ const FLOORS: [(&str, u8); 19] = [
 ];
 
 /// Who may import from its own floor: who, from whom, and why there is no way around it.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
+    (
+        "filter",
+        "store",
+        "a limit holds what its buckets are in, and asks it",
+    ),
     (
         "timer",
         "time",

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::LogField;
+use super::breakers;
 use super::retries;
 use super::schema::{Effect, Key, Preset, Shape, Stage, root};
 use crate::http::key;
@@ -107,6 +108,12 @@ fn value(shape: &'static Shape) -> Value {
                 .collect();
             or_reference(json!({ "enum": all }))
         }
+        Shape::FailureKind => {
+            let words: Vec<&str> = breakers::WORDS.iter().map(|(word, _)| *word).collect();
+            let status = json!({ "type": "string", "pattern": "^(4(?!29)|5)[0-9]{2}$" });
+            let number = json!({ "type": "integer", "minimum": 400, "maximum": 599, "not": { "const": 429 } });
+            or_reference(json!({ "anyOf": [{ "enum": words }, status, number] }))
+        }
         Shape::Duration(least) => define(if *least == 0 {
             "duration"
         } else {
@@ -157,6 +164,7 @@ fn definition(shape: &Shape) -> &'static str {
         Shape::Authority => "authority",
         Shape::Path => "path",
         Shape::Method => "method",
+        Shape::Statuses => "statuses",
         Shape::FieldName => "field",
         Shape::HeaderValue => "line",
         Shape::LogFormat => "logFormat",
@@ -262,7 +270,9 @@ fn definitions() -> Map<String, Value> {
     // What YAML takes for a number or a boolean is a text where a text belongs.
     let scalar = json!(["string", "number", "boolean"]);
     let name = format!(r"^({NAME})$|\$\{{");
+    let statuses = r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?$|\$\{";
     all.extend([
+        ("statuses".to_owned(), json!({ "type": ["string", "integer"], "pattern": statuses, "minimum": 100, "maximum": 599, "description": "A status code, or a range of them: 204 200-299." })),
         ("name".to_owned(), json!({ "type": scalar, "pattern": name, "description": "A name: lower-case letters, digits, `_` and `-`." })),
         ("line".into(), json!({ "type": scalar, "pattern": r"^[^\r\n]*$", "description": "One line." })),
         ("text".into(), json!({ "type": scalar })),

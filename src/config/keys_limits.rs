@@ -2,12 +2,11 @@
 
 use super::keys::tables;
 use super::schema::Preset::{Absent, Derived, Required, Value};
-use super::schema::Shape;
 use super::schema::Shape::{
     AnyOf, Cost, Duration, Integer, KeyPart, Many, Name, Network, OneOrMore, OrOff, Rate, Secret,
     Table, Words,
 };
-use super::schema::{Effect::Live, Key, Stage::Later, Stage::Now};
+use super::schema::{Effect::Live, Key, Stage::Now};
 
 const MANY: u64 = u64::MAX;
 /// Most buckets that one limit may ask for: 32 GiB of them.
@@ -26,8 +25,8 @@ tables! {
         "max_wait" Duration(0), Value("0s"), Live, Now, "A request that comes too early waits for its turn, at most this long, instead of being refused at once.";
         "max_waiting" Integer(1, 1_000_000), Value("1000"), Live, Now, "Most requests that wait at once.";
         "max_keys" Integer(1, MOST_KEYS), Value("1000000"), Live, Now, "Most buckets; a full one is forgotten first, for that loses nothing.";
-        "store" AnyOf(&[Words(&["local"], &[]), Shape::Later("a store that gateways share", &Table(LIMIT_STORE))]), Value("local"), Live, Now, "Where the buckets are: with this process, or `{redis: NAME}`.";
-        "on_store_failure" Words(&["local", "allow", "deny"], &[]), Value("local"), Live, Later, "What holds while the store is away: buckets of this process, no limit, or 503.";
+        "store" AnyOf(&[Words(&["local"], &[]), Table(LIMIT_STORE)]), Value("local"), Live, Now, "Where the buckets are: with this process, or `{redis: NAME}`.";
+        "on_store_failure" Words(&["local", "allow", "deny"], &[]), Value("local"), Live, Now, "What holds while the store is away: buckets of this process, no limit, or 503.";
         "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Now, "`observe` refuses nothing: what it would refuse is counted.";
         "candidate" Table(CANDIDATE), Absent, Live, Now, "A second rate that is computed beside the first, and only counted.";
         "headers" OrOff(&Words(&["refused", "always"], &[])), Value("refused"), Live, Now, "Which answers carry the fields RateLimit-Policy and RateLimit.";
@@ -39,8 +38,8 @@ tables! {
     }
     #[doc = "`rate_limits.*.store` as a map."]
     LIMIT_STORE {
-        "redis" Name, Required, Live, Later, "One of `stores`.";
-        "mode" Words(&["leased", "exact"], &[]), Value("leased"), Live, Later, "`exact` asks Redis for each request, `leased` takes tokens in batches.";
+        "redis" Name, Required, Live, Now, "One of `stores`.";
+        "mode" Words(&["leased", "exact"], &[]), Value("leased"), Live, Now, "`exact` asks Redis for each request, `leased` takes tokens in batches.";
     }
     #[doc = "One entry of `rate_limits` of a listener or a route: `{limit: NAME}`, or a policy of its own."]
     USED_LIMIT {
@@ -56,16 +55,16 @@ tables! {
         "max_wait" Duration(0), Value("0s"), Live, Now, "Delays instead of refusing.";
         "max_waiting" Integer(1, 1_000_000), Value("1000"), Live, Now, "Most requests that wait at once.";
         "max_keys" Integer(1, MOST_KEYS), Value("1000000"), Live, Now, "Most buckets.";
-        "store" AnyOf(&[Words(&["local"], &[]), Shape::Later("a store that gateways share", &Table(LIMIT_STORE))]), Value("local"), Live, Now, "Where the buckets are.";
-        "on_store_failure" Words(&["local", "allow", "deny"], &[]), Value("local"), Live, Later, "What holds while the store is away.";
+        "store" AnyOf(&[Words(&["local"], &[]), Table(LIMIT_STORE)]), Value("local"), Live, Now, "Where the buckets are.";
+        "on_store_failure" Words(&["local", "allow", "deny"], &[]), Value("local"), Live, Now, "What holds while the store is away.";
         "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Now, "`observe` refuses nothing.";
         "candidate" Table(CANDIDATE), Absent, Live, Now, "A second rate that is only counted.";
         "headers" OrOff(&Words(&["refused", "always"], &[])), Value("refused"), Live, Now, "Which answers carry the fields RateLimit-Policy and RateLimit.";
     }
     #[doc = "One entry of `stores`."]
     STORE {
-        "redis" Secret, Required, Live, Later, "URL of the store.";
-        "timeout" Duration(1), Value("20ms"), Live, Later, "How long an answer may take.";
+        "redis" Secret, Required, Live, Now, "`redis://host:6379`, or `rediss://` with TLS; `redis://user:password@host:port/database` in full.";
+        "timeout" Duration(1), Value("20ms"), Live, Now, "How long an answer may take; who waits in vain falls back on `on_store_failure`.";
     }
     #[doc = "`routes[].max_in_flight` by key."]
     IN_FLIGHT {

@@ -9,7 +9,7 @@ use super::names::Names;
 use super::node::{Node, Span};
 use super::rate_limits::{self, Cost, RateLimit};
 use super::report::{Fault, Report, quote};
-use super::word;
+use super::{Store, word};
 use crate::http::key::Key;
 
 /// One entry of `rate_limits` of a listener or a route.
@@ -24,6 +24,8 @@ pub struct UsedLimit {
 /// All limits while the file is read.
 pub(super) struct Limits<'a> {
     all: Vec<RateLimit>,
+    /// Where they can have their buckets.
+    stores: Names<'a>,
     /// The entries of `rate_limits`, which alone can be named.
     shared: Names<'a>,
     /// Every limit and its place, by its name.
@@ -32,9 +34,10 @@ pub(super) struct Limits<'a> {
 
 impl<'a> Limits<'a> {
     /// The entries of `rate_limits`.
-    pub(super) fn parse(root: &Fields<'a>, report: &mut Report) -> Self {
+    pub(super) fn parse(root: &Fields<'a>, stores: &'a [Store], report: &mut Report) -> Self {
         let mut limits = Limits {
             all: Vec::new(),
+            stores: Names::of_stores(root, stores),
             shared: Names::of_limits(root),
             taken: HashMap::new(),
         };
@@ -43,7 +46,7 @@ impl<'a> Limits<'a> {
             let fields = Fields::new(Some(node), RATE_LIMIT);
             let place = (limits.all.len(), key.span);
             limits.taken.insert(key.text.clone(), place);
-            let limit = rate_limits::parse(&key.text, &fields, report);
+            let limit = rate_limits::parse(&key.text, &fields, &limits.stores, report);
             limits.all.push(limit);
         }
         limits
@@ -138,7 +141,8 @@ impl<'a> Limits<'a> {
             }
             Entry::Vacant(free) => {
                 free.insert((self.all.len(), place));
-                self.all.push(rate_limits::parse(&name, &fields, report));
+                let limit = rate_limits::parse(&name, &fields, &self.stores, report);
+                self.all.push(limit);
                 self.all.len() - 1
             }
         };

@@ -7,6 +7,7 @@
 mod address;
 mod balances;
 mod bind_places;
+mod breakers;
 mod changes;
 mod check;
 mod defaults;
@@ -18,8 +19,11 @@ mod expand;
 mod fields;
 mod gather;
 mod in_flight;
+mod health;
 mod json_schema;
 mod keys;
+mod keys_breaker;
+mod keys_health;
 mod keys_later;
 mod keys_limits;
 mod keys_resilience;
@@ -49,6 +53,7 @@ mod routes;
 mod scalar;
 pub mod schema;
 mod source;
+mod stores;
 mod taken;
 mod targets;
 #[cfg(test)]
@@ -62,19 +67,22 @@ mod word;
 
 pub use balances::Balance;
 pub use bind_places::BindPlaces;
+pub use breakers::{BreakerRate, BreakerScope, CircuitBreaker, Fallback};
 pub use dns::Dns;
 pub use endpoints::{Endpoint, EndpointHost};
 pub use in_flight::InFlight;
+pub use health::{Ejection, Health, HealthCheck};
 pub use json_schema::json_schema;
 pub use limit_uses::UsedLimit;
 pub use load::{Loaded, Reading, load, parse_text, read, read_again, read_text};
 pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
-pub use rate_limits::{Cost, LimitHeaders, MissingKey, Rate, RateLimit};
+pub use rate_limits::{Cost, LimitHeaders, MissingKey, OnStoreFailure, Rate, RateLimit, StoreUse};
 pub use redirects::{Redirect, RedirectPath};
 pub use respond::Respond;
 pub use retries::{Backoff, Retry, RetryOn};
+pub use stores::{RedisUrl, Store};
 pub use tls::{CertificateFiles, PairInForce, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
@@ -108,6 +116,8 @@ pub struct Config {
     pub logging: Logging,
     /// How much an answer of our own tells.
     pub errors: ErrorDetail,
+    /// The entries of `stores`, in file order.
+    pub stores: Vec<Store>,
     /// The entries of `rate_limits` in file order, then those that listeners and routes write themselves.
     pub rate_limits: Vec<RateLimit>,
     /// Most bytes of all buckets together.

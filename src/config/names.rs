@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::fields::Fields;
 use super::node::Node;
 use super::report::{Fault, Report, quote};
-use super::{Listener, Upstream, word};
+use super::{Listener, Store, Upstream, word};
 
 /// All things of one kind.
 pub(super) struct Names<'a> {
@@ -48,6 +48,17 @@ impl<'a> Names<'a> {
             section: "rate_limits",
             indices: index(names.map(|(key, _)| key.text.as_str())),
             incomplete: false,
+        }
+    }
+
+    /// The stores.
+    pub(super) fn of_stores(root: &Fields<'_>, stores: &'a [Store]) -> Self {
+        let written = root.node("stores").and_then(Node::map).unwrap_or_default();
+        Names {
+            kind: "store",
+            section: "stores",
+            indices: index(stores.iter().map(|store| store.name.as_str())),
+            incomplete: written.len() != stores.len(),
         }
     }
 

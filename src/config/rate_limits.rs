@@ -6,10 +6,11 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::fields::Fields;
+use super::names::Names;
 use super::node::{Node, Scalar, Style};
 use super::report::{Fault, Report, quote};
 use super::{address, balances, scalar};
-use crate::http::key::Key;
+use crate::http::key::{Key, Part};
 
 /// One limit: an entry of `rate_limits`, or a policy that a route or a listener writes itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,12 +35,36 @@ pub struct RateLimit {
     pub max_waiting: usize,
     /// Most buckets; at least 1.
     pub max_keys: u64,
+    /// Where the buckets are; `None` = in this process.
+    pub store: Option<StoreUse>,
+    /// What holds while the store is away.
+    pub on_store_failure: OnStoreFailure,
     /// Is anybody refused? If not, it is only counted.
     pub is_enforced: bool,
     /// A second rate that is computed beside the first, and only counted.
     pub candidate: Option<Rate>,
     /// Which answers carry RateLimit fields.
     pub headers: LimitHeaders,
+}
+
+/// `store`, where it is not `local`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreUse {
+    /// One of `Config::stores`.
+    pub store: String,
+    /// Is it asked for each request?
+    pub is_exact: bool,
+}
+
+/// `on_store_failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStoreFailure {
+    /// Buckets of this process.
+    Local,
+    /// No limit.
+    Allow,
+    /// 503.
+    Deny,
 }
 
 /// `rate` with its `burst`.
@@ -85,7 +110,12 @@ pub enum LimitHeaders {
 }
 
 /// The policy at `fields`, an entry of `rate_limits` or one like it.
-pub(super) fn parse(name: &str, fields: &Fields<'_>, report: &mut Report) -> RateLimit {
+pub(super) fn parse(
+    name: &str,
+    fields: &Fields<'_>,
+    stores: &Names<'_>,
+    report: &mut Report,
+) -> RateLimit {
     let number = |name| {
         let number = fields.number(name);
         number.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
@@ -94,9 +124,16 @@ pub(super) fn parse(name: &str, fields: &Fields<'_>, report: &mut Report) -> Rat
     let cost = parse_cost(fields);
     refuse_dear(fields, &cost, rate, report);
     let candidate = fields.section("candidate");
+    let key = parse_key(fields, report);
     RateLimit {
         name: name.into(),
-        key: parse_key(fields, report),
+        store: parse_store(fields, &key, stores, report),
+        on_store_failure: match fields.text("on_store_failure") {
+            Some("allow") => OnStoreFailure::Allow,
+            Some("deny") => OnStoreFailure::Deny,
+            _ => OnStoreFailure::Local,
+        },
+        key,
         rate,
         cost,
         on_missing_key: match fields.text("on_missing_key") {
@@ -119,6 +156,28 @@ pub(super) fn parse(name: &str, fields: &Fields<'_>, report: &mut Report) -> Rat
             _ => LimitHeaders::Refused,
         },
     }
+}
+
+/// `{redis: NAME, mode: leased}`.
+fn parse_store(
+    fields: &Fields<'_>,
+    key: &Key,
+    stores: &Names<'_>,
+    report: &mut Report,
+) -> Option<StoreUse> {
+    let section = fields.section("store");
+    let name = section.node("redis")?;
+    if key.parts().contains(&Part::Connection) {
+        let help = "`store: local`, or another key";
+        let message = "a connection belongs to one gateway: its bucket cannot be shared";
+        report.error(fields.span("store"), Fault::new(message, help));
+    }
+    let scalar = name.scalar()?;
+    stores.find(name, &scalar.text, scalar.shown(), report)?;
+    Some(StoreUse {
+        store: scalar.text.clone(),
+        is_exact: section.text("mode") == Some("exact"),
+    })
 }
 
 /// The `key` of a map that has one; `client_ip` where it is not written.

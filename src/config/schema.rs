@@ -2,7 +2,9 @@
 
 use super::address;
 use super::balances;
+use super::breakers;
 use super::endpoints;
+use super::health;
 use super::log_line;
 use super::node::{Scalar, Style};
 use super::origin;
@@ -107,6 +109,10 @@ pub enum Shape {
     CookieName,
     /// Something that is tried again.
     RetryCause,
+    /// A status code, or a range of them.
+    Statuses,
+    /// Something that counts as a failure of an upstream.
+    FailureKind,
     /// The origin of a page, or a word for some.
     Origin,
     /// A host or a wildcard host.
@@ -214,7 +220,11 @@ impl Shape {
             Shape::KeyPart => "a key such as `client_ip` or `header:X-User`".into(),
             Shape::Cost => "a whole number, at least 1, or `header:NAME`".into(),
             Shape::CookieName => "the name of a cookie such as `session`".into(),
+            Shape::Statuses => "a status code such as `200`, or a range such as `200-299`".into(),
             Shape::RetryCause => join(retries::CAUSES.iter().map(|(word, _)| quote(word)), "or"),
+            Shape::FailureKind => {
+                "`connect`, `timeout`, `reset`, `5xx` or a status such as `503`".into()
+            }
             Shape::Origin => "an origin such as `https://example.com`, `same_host` or `any`".into(),
             Shape::Host | Shape::PlainHost => "a host such as `example.com`".into(),
             Shape::Path => "a path such as `/a`".into(),
@@ -303,6 +313,8 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::Cost => rate_limits::cost(value).map(drop),
         Shape::CookieName => word::cookie_name(text),
         Shape::RetryCause => retries::cause(text).map(drop),
+        Shape::Statuses => health::statuses(text).map(drop),
+        Shape::FailureKind => breakers::failure(text).map(drop),
         Shape::Origin => origin::parse(text).map(drop),
         Shape::Host => word::host(text).map(drop),
         Shape::PlainHost => word::plain_host(text).map(drop),

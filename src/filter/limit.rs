@@ -4,6 +4,7 @@
 //! Policy is the snapshot's; the buckets, with the quota that they are filled by, live behind an `Arc` and outlive it.
 
 pub mod fields;
+pub mod place;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,9 @@ use crate::http::forwarded::Networks;
 use crate::http::key::{self, Facts, Key};
 use crate::limit::{Fill, KeyId, Limiter, Quota, Room, Seed, Verdict};
 use crate::metrics::LimitStats;
+use crate::store::{Asking, Level};
 use crate::time::Nanos;
+use place::{OnFailure, Place, Said, Source, Use};
 
 /// One limit of a snapshot.
 pub struct Limit {
@@ -28,6 +31,8 @@ pub struct Limit {
     pub policy: Policy,
     /// Where its buckets are.
     pub place: Place,
+    /// Those of this process: its own ones, or what is left when a store is away.
+    pub buckets: Arc<Buckets>,
     /// Counters, found by name.
     pub stats: Arc<LimitStats>,
     /// What `RateLimit-Policy` says of it.
@@ -93,12 +98,6 @@ pub enum Headers {
     Off,
 }
 
-/// Where the buckets of a limit are.
-pub enum Place {
-    /// In this process.
-    Local(Arc<Buckets>),
-}
-
 /// The buckets of a limit in this process: they outlive snapshots.
 pub struct Buckets {
     limiter: Limiter,
@@ -157,22 +156,69 @@ impl Limit {
     /// The bucket of a key as people write it; `None` if that is none of this limit.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<KeyId> {
+        self.locate(text).map(|(key, _)| key)
+    }
+
+    /// The bucket of a key as people write it, and the bytes that stand for the key; `None` if that is none of this limit.
+    #[must_use]
+    pub fn locate(&self, text: &str) -> Option<(KeyId, Vec<u8>)> {
         let mut bytes = Vec::new();
         self.policy
             .key
             .read(text, |address| self.mask(address), &mut bytes)?;
-        Some(self.buckets().seed.identify(0, &bytes))
+        Some((self.buckets().seed.identify(0, &bytes), bytes))
     }
 
-    /// Asks for `cost` tokens at `now`, for a request that can wait for `patience`.
+    /// Asks for tokens at `now`; how long the request can wait for them is bounded by `max_wait` too.
     #[must_use]
-    pub fn take(&self, key: KeyId, cost: u64, now: Nanos, patience: Duration) -> Verdict {
-        let longest = self.policy.max_wait.min(patience);
-        let limiter = &self.buckets().limiter;
-        if longest.is_zero() {
-            limiter.check(key, cost, now)
-        } else {
-            limiter.reserve(key, cost, now, longest)
+    pub fn take(&self, mut used: Use<'_>, now: Nanos) -> Said {
+        used.patience = used.patience.min(self.policy.max_wait);
+        match &self.place {
+            Place::Local => Said::Verdict(self.buckets.take(used, now), Source::Local),
+            Place::Shared(shared) => shared
+                .take(used, self.policy.quota, now)
+                .unwrap_or_else(|_| self.take_without_store(used, now)),
+        }
+    }
+
+    /// The same, when the store did not answer.
+    #[must_use]
+    pub fn take_without_store(&self, mut used: Use<'_>, now: Nanos) -> Said {
+        used.patience = used.patience.min(self.policy.max_wait);
+        let on_failure = match &self.place {
+            Place::Local => OnFailure::Local,
+            Place::Shared(shared) => shared.on_failure,
+        };
+        place::without(on_failure, &self.buckets, used, self.policy.quota, now)
+    }
+
+    /// Waits for the answer of its store, as long as that may take; `None` where it failed.
+    pub async fn hear(&self, asking: Asking) -> Option<Level> {
+        match &self.place {
+            Place::Shared(shared) => shared.store.wait(asking).await.ok(),
+            Place::Local => None,
+        }
+    }
+
+    /// A request that took `cost` tokens of `source` does not take place.
+    pub fn give_back(&self, key: KeyId, source: Source, cost: u64, now: Nanos) {
+        match (source, &self.place) {
+            (Source::Local, _) => self.buckets.give_back(key, cost, now),
+            (Source::Store(digest), Place::Shared(shared)) => {
+                shared.give_back(key, digest, self.policy.quota, cost, now);
+            }
+            (Source::Store(_) | Source::Nobody, _) => {}
+        }
+    }
+
+    /// A request that took tokens of `source` takes more than it was known to.
+    pub fn charge(&self, key: KeyId, source: Source, cost: u64, now: Nanos) {
+        match (source, &self.place) {
+            (Source::Local, _) => self.buckets.charge(key, cost, now),
+            (Source::Store(digest), Place::Shared(shared)) => {
+                shared.charge(key, digest, self.policy.quota, cost, now);
+            }
+            (Source::Store(_) | Source::Nobody, _) => {}
         }
     }
 
@@ -187,9 +233,7 @@ impl Limit {
     /// The buckets of this process.
     #[must_use]
     pub fn buckets(&self) -> &Buckets {
-        match &self.place {
-            Place::Local(buckets) => buckets,
-        }
+        &self.buckets
     }
 
     /// Lets the quota hold, from `now` on, also for those who walk through an older snapshot.
@@ -219,6 +263,16 @@ impl Buckets {
             seed,
             room,
             waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes tokens, or a turn for them within the patience of the request.
+    fn take(&self, used: Use<'_>, now: Nanos) -> Verdict {
+        if used.patience.is_zero() {
+            self.limiter.check(used.key, used.cost, now)
+        } else {
+            self.limiter
+                .reserve(used.key, used.cost, now, used.patience)
         }
     }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::law::Law;
-use super::page::{Page, Slot, bytes_of, homes_for};
+use super::page::{Page, Slot, Swept, bytes_of, homes_for};
 use super::room::Ledger;
 
 /// What one lock protects.
@@ -25,6 +25,7 @@ pub(super) struct Cells {
     held: u64,
     /// Where the hand stands: page and slot.
     hand: (usize, usize),
+    uses: u32,
 }
 
 /// A bucket that is not full.
@@ -32,17 +33,6 @@ pub(super) struct Cells {
 pub(super) struct Place {
     page: usize,
     slot: usize,
-}
-
-/// What the hand met.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Swept {
-    /// Full buckets, which it forgot.
-    pub(super) forgotten: u64,
-    /// Others.
-    pub(super) live: u64,
-    /// Of those, the one that will be full first.
-    pub(super) nearest: Option<Slot>,
 }
 
 impl Cells {
@@ -54,6 +44,7 @@ impl Cells {
             pages: Vec::new(),
             held: 0,
             hand: (0, 0),
+            uses: 0,
         }
     }
 
@@ -158,43 +149,44 @@ impl Cells {
         is_meant
     }
 
-    /// Moves the hand over so many slots, and forgets what is full and need not be remembered.
+    /// One slot further with the hand for each use; it moves once for every sixteen.
     #[inline]
+    pub(super) fn tend(&mut self, ledger: &Ledger) {
+        self.uses = self.uses.wrapping_add(1);
+        if self.uses.is_multiple_of(USES) {
+            self.sweep(USES as usize, ledger);
+        }
+    }
+
+    /// Moves the hand over so many slots, and forgets what is full and need not be remembered.
+    #[inline(never)]
     pub(super) fn sweep(&mut self, slots: usize, ledger: &Ledger) -> Swept {
         let keeps = self.law.keeps(self.latest);
         self.pass(slots, self.latest.saturating_sub(keeps), ledger)
     }
 
     /// Moves the hand over so many slots, and forgets what was full at a moment.
+    #[inline]
     fn pass(&mut self, slots: usize, full_by: u64, ledger: &Ledger) -> Swept {
         let mut swept = Swept::default();
-        for _ in 0..slots {
+        let mut steps = slots;
+        while steps > 0 {
             let (number, at) = self.hand;
-            if number >= self.pages.len() {
-                self.hand = (0, 0);
-                continue;
-            }
             self.convert(number);
-            let page = &mut self.pages[number];
-            self.hand = match page.at(at) {
-                None => {
-                    self.ease(number, ledger);
-                    (number + 1, 0)
-                }
-                // What follows moves into its place.
-                Some(slot) if slot.tag != 0 && slot.full_at <= full_by => {
-                    page.remove(at);
-                    swept.forgotten += 1;
-                    (number, at)
-                }
-                Some(slot) => {
-                    swept.meet(slot);
-                    (number, at + 1)
-                }
+            let Some(page) = self.pages.get_mut(number) else {
+                self.hand = (0, 0);
+                steps -= 1;
+                continue;
             };
+            self.hand.1 = page.pass(at, &mut steps, full_by, &mut swept);
+            if steps > 0 {
+                steps -= 1;
+                self.ease(number, ledger);
+                self.hand = (number + 1, 0);
+            }
         }
-        self.held -= swept.forgotten;
         if swept.forgotten > 0 {
+            self.held -= swept.forgotten;
             ledger.drop_keys(swept.forgotten);
         }
         swept
@@ -224,12 +216,10 @@ impl Cells {
     /// Brings a page under the law of its shard.
     #[inline]
     pub(super) fn convert(&mut self, number: usize) {
-        let Some(page) = self.pages.get_mut(number) else {
-            return;
-        };
-        if page.epoch != self.law.epoch {
-            let (law, switched) = (&self.law, self.switched);
-            page.convert(law.epoch, |full_at| law.convert(full_at, switched));
+        if let Some(page) = self.pages.get_mut(number)
+            && page.epoch != self.law.epoch
+        {
+            rewrite(page, &self.law, self.switched);
         }
     }
 
@@ -294,19 +284,9 @@ impl Cells {
     }
 }
 
-impl Swept {
-    fn meet(&mut self, slot: Slot) {
-        if slot.tag == 0 {
-            return;
-        }
-        self.live += 1;
-        if self
-            .nearest
-            .is_none_or(|nearest| slot.full_at < nearest.full_at)
-        {
-            self.nearest = Some(slot);
-        }
-    }
+#[cold]
+fn rewrite(page: &mut Page, law: &Law, switched: u64) {
+    page.convert(law.epoch, |full_at| law.convert(full_at, switched));
 }
 
 /// Which of so many pages holds a tag: its low bits, with one bit less where that page is not split off yet.
@@ -325,6 +305,9 @@ fn next_split(pages: usize) -> (usize, u64) {
     let bit = 1 << pages.ilog2();
     (pages - bit, bit as u64)
 }
+
+/// Uses of a shard for which the hand moves at once.
+const USES: u32 = 16;
 
 /// Buckets for each page, on average, before one is split.
 const EASY_PAGE: u64 = 512;

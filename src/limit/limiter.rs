@@ -200,7 +200,7 @@ impl Limiter {
         let decision = decide(&cells.law, cost, backlog, patience);
         let quota = cells.law.quota;
         let Ok(next) = decision else {
-            cells.sweep(1, &self.ledger);
+            cells.tend(&self.ledger);
             let wait = decision.err().flatten();
             return Verdict {
                 admitted: false,
@@ -214,7 +214,7 @@ impl Limiter {
             None if next > 0 => self.hold_new(&mut cells, key, next),
             None => {}
         }
-        cells.sweep(1, &self.ledger);
+        cells.tend(&self.ledger);
         let owed = next.saturating_sub(quota.fills_in());
         Verdict {
             admitted: true,

@@ -1,4 +1,22 @@
 //! Rate limits: token buckets by key, exact under any number of threads, in bounded memory.
+//!
+//! A [`Limiter`] is one limit of the file with all its buckets; a [`Quota`] is its rate and burst; a [`Seed`] makes a
+//! [`KeyId`] of whatever the limit counts by. Nothing here knows HTTP, reads a clock or waits: `now` is an argument, and
+//! what must be waited for is told as a [`Verdict`]. WebSocket messages are limited by the same engine as requests.
+//!
+//! **The law.** In any window of length t at most `burst + t / interval` tokens are taken of one key, and a client that
+//! keeps below that is never refused: GCRA, decided by governor (`engine`), on times that are exact to the nanosecond
+//! and compared under the lock of the key's shard. A clock that lags behind another thread's changes nothing: a shard's
+//! time is the latest that it has seen.
+//!
+//! **Memory.** 16 bytes for a bucket in tables that are between two thirds and four fifths taken: 20 to 25 bytes for each key, 32 at
+//! most (`page`, `cells`). `max_keys` and the [`Room`] are hard. A bucket that is full says no more than one that is not
+//! there, so it is forgotten first, as a hand goes round the shard with the checks; where at least 32 buckets were
+//! looked at and none was full, the nearest to full of these is forgotten and counted. What an attacker's many keys push
+//! out is so each other, never the key that has used up its tokens.
+//!
+//! **Reload.** The quota lies beside the buckets ([`Limiter::enforce`]): whoever asks, from whatever snapshot, gets the
+//! answer of the quota in force, and every bucket keeps its fill ratio (`law`).
 
 mod cells;
 mod engine;

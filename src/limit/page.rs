@@ -37,6 +37,17 @@ pub(super) fn homes_for(held: u32) -> u32 {
     (held + held / 2 + 1).max(FEWEST_HOMES)
 }
 
+/// What a walk over buckets met.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Swept {
+    /// Full buckets, which were forgotten.
+    pub(super) forgotten: u64,
+    /// Others.
+    pub(super) live: u64,
+    /// Of those, the one that will be full first.
+    pub(super) nearest: Option<Slot>,
+}
+
 impl Page {
     /// A page without memory.
     pub(super) fn new(epoch: u64) -> Page {
@@ -151,6 +162,36 @@ impl Page {
         self.held -= 1;
     }
 
+    /// Walks on from a place for so many steps or to the end, where steps are left over; forgets what was full at a
+    /// moment. Gives the place to go on from.
+    #[inline]
+    pub(super) fn pass(
+        &mut self,
+        from: usize,
+        steps: &mut usize,
+        full_by: u64,
+        swept: &mut Swept,
+    ) -> usize {
+        let mut at = from;
+        while *steps > 0 {
+            let Some(slot) = self.slots.get(at).copied() else {
+                break;
+            };
+            *steps -= 1;
+            if slot.tag == 0 {
+                at += 1;
+            } else if slot.full_at <= full_by {
+                // What follows moves into its place.
+                self.remove(at);
+                swept.forgotten += 1;
+            } else {
+                swept.meet(slot);
+                at += 1;
+            }
+        }
+        at
+    }
+
     /// Rewrites the time of every bucket.
     pub(super) fn convert(&mut self, epoch: u64, convert: impl Fn(u64) -> u64) {
         for slot in self.slots.iter_mut().filter(|slot| slot.tag != 0) {
@@ -192,6 +233,18 @@ impl Page {
     #[inline]
     fn home(&self, tag: u64) -> usize {
         (((tag >> 32) * u64::from(self.homes)) >> 32) as usize
+    }
+}
+
+impl Swept {
+    fn meet(&mut self, slot: Slot) {
+        self.live += 1;
+        if self
+            .nearest
+            .is_none_or(|nearest| slot.full_at < nearest.full_at)
+        {
+            self.nearest = Some(slot);
+        }
     }
 }
 

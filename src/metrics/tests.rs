@@ -39,6 +39,8 @@ fn page_of_everything(format: Format) -> String {
     endpoint.count_request(1, StatusCode::BAD_GATEWAY);
     endpoint.idle.add(0, 3);
     endpoint.busy.add(0, 1);
+    endpoint.ejections.add(1, 1);
+    EndpointStats::write_health(&mut page, "app", "http://127.0.0.1:9000", false);
     endpoint.write(&mut page, "app", "http://127.0.0.1:9000");
     let upstream = UpstreamStats::new(2);
     upstream.duration.record(0, 1);

@@ -13,7 +13,9 @@ use super::drain_rest::drain_rest;
 use super::lease::Lease;
 use super::note::Note;
 use super::tally::Tally;
+use super::outcome::{Last, Standing};
 use super::tunnel::Opening;
+use crate::breaker::Permit;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::filter::in_flight::Place;
@@ -61,6 +63,12 @@ pub struct Exchange {
     pub(super) version: Version,
     pub(super) route: Option<u32>,
     pub(super) lease: Option<Lease>,
+    /// Of the attempt under way, until it is known what came of it.
+    pub(super) trial: Standing,
+    /// Of the breaker that the next attempt passed already.
+    pub(super) permit: Option<Permit>,
+    /// An attempt that failed, as long as another may follow.
+    pub(super) last: Option<Last>,
     pub(super) status: Option<StatusCode>,
     pub(super) reason: Option<Reason>,
     pub(super) note: Option<Box<Note>>,
@@ -112,6 +120,9 @@ impl Exchange {
             version: parts.version,
             route: None,
             lease: None,
+            trial: Standing::Settled,
+            permit: None,
+            last: None,
             status: None,
             reason: None,
             note,
@@ -263,6 +274,8 @@ impl Exchange {
         self.settle_body();
         self.release(now);
         self.leave_route();
+        self.settle_last();
+        self.permit = None;
         self.count(now);
         if self.note.is_some() {
             self.id();

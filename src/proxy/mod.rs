@@ -4,6 +4,7 @@ mod admit;
 mod again;
 mod answer;
 pub mod body;
+pub mod breaker;
 mod choice;
 pub mod client;
 mod drain_rest;
@@ -11,14 +12,17 @@ pub mod exchange;
 pub mod forward;
 pub mod head;
 mod head_h2;
+mod health;
 mod lease;
 mod limits;
 mod mirror;
 mod note;
 mod open;
+mod outcome;
 pub mod retry;
 pub mod secured;
 mod tally;
+mod trials;
 pub mod tunnel;
 mod wait;
 pub mod worker;
@@ -119,7 +123,10 @@ async fn serve(
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let (upstream, timeouts) = forward.pick();
+    let (upstream, timeouts) = match breaker::enter(exchange, forward) {
+        Ok(entered) => entered,
+        Err(stopped) => return breaker::answer(exchange, &stopped).map(Some),
+    };
     let hash = if pin.upstreams[upstream].balancer.reads_request() {
         choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
     } else {
@@ -150,14 +157,9 @@ async fn serve(
 /// From the head of a request to its route, past the limits of both.
 async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
     let head = admit::check_head(exchange, parts)?;
-    if let Some(pending) = limits::ask(exchange, parts, head.host_name(), Owner::Listener)? {
-        // Boxed: waiting is rare, and its size would be every request's.
-        Box::pin(limits::wait(exchange, pending)).await?;
-    }
+    limits::pass(exchange, parts, head.host_name(), Owner::Listener).await?;
     let target = admit::find_route(exchange, parts, &head)?;
-    if let Some(pending) = limits::ask(exchange, parts, head.host_name(), Owner::Route)? {
-        Box::pin(limits::wait(exchange, pending)).await?;
-    }
+    limits::pass(exchange, parts, head.host_name(), Owner::Route).await?;
     limits::enter(exchange, parts, head.host_name())?;
     exchange.settle_limits();
     Ok((head, target))
@@ -352,6 +354,9 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     exchange.client.deadline.clear();
     let ended = incoming.is_end_stream();
+    if !ended {
+        exchange.watch_trial();
+    }
     let mut relay = Relay::new(incoming, exchange);
     if ended {
         relay.finish();

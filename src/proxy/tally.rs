@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderName};
 use super::exchange::Exchange;
 use super::worker::Worker;
 use crate::filter::limit::fields::Told;
+use crate::filter::limit::place::Source;
 use crate::filter::limit::{Cost, Headers, Used};
 use crate::limit::KeyId;
 use crate::time::Nanos;
@@ -39,8 +40,8 @@ pub(super) struct Taken {
     pub(super) index: usize,
     pub(super) key: KeyId,
     pub(super) cost: u64,
-    /// Were the tokens there? If not, the limit is one that only observes.
-    pub(super) took: bool,
+    /// Who gave the tokens, if they were there. If not, the limit is one that only observes.
+    pub(super) source: Option<Source>,
     /// Were they there by the candidate?
     pub(super) candidate_took: bool,
     /// Does it hold one of the places of those that wait?
@@ -85,8 +86,8 @@ impl Exchange {
         if taken.waits {
             buckets.end_to_wait();
         }
-        if taken.took {
-            buckets.give_back(taken.key, taken.cost, now);
+        if let Some(source) = taken.source {
+            used.limit.give_back(taken.key, source, taken.cost, now);
         }
         if taken.candidate_took {
             buckets.give_back_to_candidate(taken.key, taken.cost, now);
@@ -111,7 +112,14 @@ impl Exchange {
         self.tally = Some(tally);
     }
 
-    /// Does it wait for its turn?
+    /// The request waits, or has waited, for a store: leaving meanwhile gives back what it took before.
+    pub(super) fn set_pending(&mut self, is_pending: bool) {
+        if let Some(tally) = &mut self.tally {
+            tally.is_waiting = is_pending;
+        }
+    }
+
+    /// Does it wait for its turn, or for a store?
     pub(super) fn waits_for_turn(&self) -> bool {
         self.tally.as_ref().is_some_and(|tally| tally.is_waiting)
     }
@@ -138,18 +146,23 @@ impl Exchange {
         let now = self.client.worker.recent();
         for taken in &mut tally.taken {
             let used = self.limits_of(taken.owner).get(taken.index);
-            if let Some(used) = used.filter(|_| taken.took)
+            if let (Some(used), Some(source)) = (used, taken.source)
                 && let Cost::Header(name) = &used.cost
                 && let Some(cost) = said(answer, name)
             {
-                let buckets = used.limit.buckets();
+                let limit = &used.limit;
                 match cost.checked_sub(taken.cost) {
-                    None => buckets.give_back(taken.key, taken.cost - cost, now),
+                    None => limit.give_back(taken.key, source, taken.cost - cost, now),
                     Some(0) => {}
-                    Some(more) => buckets.charge(taken.key, more, now),
+                    Some(more) => limit.charge(taken.key, source, more, now),
                 }
-                let fill = buckets.look(taken.key, now);
-                (taken.left, taken.full_in) = (fill.left, fill.full_in);
+                if source == Source::Local {
+                    let fill = limit.buckets().look(taken.key, now);
+                    (taken.left, taken.full_in) = (fill.left, fill.full_in);
+                } else {
+                    // Nobody waits for a store to be told what it has left.
+                    taken.left = (taken.left + taken.cost).saturating_sub(cost);
+                }
             }
         }
         self.tally = Some(tally);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::tally::Tally;
+use super::trials::TrialList;
 use crate::drain::Drain;
 use crate::http::request_id::RequestIds;
 use crate::metrics::GatewayStats;
@@ -45,6 +46,8 @@ pub struct Worker {
     pub(super) tallies: RefCell<Vec<Box<Tally>>>,
     /// Where the key of a request is put together; never kept over an await.
     pub key: RefCell<Vec<u8>>,
+    /// Attempts whose answers go on, and of which it is not known yet what came of them.
+    pub(super) trials: TrialList,
     numbered: Cell<u64>,
     scratch: RefCell<Vec<u8>>,
     now: Cell<Nanos>,
@@ -75,6 +78,7 @@ impl Worker {
             connections: Cell::new(0),
             tallies: RefCell::default(),
             key: RefCell::default(),
+            trials: TrialList::default(),
             numbered: Cell::new(0),
             scratch: RefCell::default(),
             now: Cell::new(time::now()),

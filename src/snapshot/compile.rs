@@ -1,17 +1,20 @@
 //! (configuration, addresses of names, previous snapshot) → snapshot. Total: what is wrong was found before; no I/O.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
 use regex::Regex;
 
+use super::breaking::breaking;
 use super::carry::Carry;
 use super::endpoints::{places, settle};
 use super::limits::{self, ByName};
+use super::health;
 use super::places::place;
 use super::{
-    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route, Snapshot,
-    Target,
+    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, OwnTimeouts, Route,
+    Snapshot, Target,
 };
 use crate::config::{self, Config, Protocols};
 use crate::filter::fields::FieldChanges;
@@ -27,10 +30,14 @@ use crate::tls::Tickets;
 use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
 use crate::upstream::names::Addresses;
+use crate::upstream::serving::{Roster, ServingPolicy};
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
 const MIN_IDLE: usize = 4;
+
+/// `stream_stable_after` of an upstream without a breaker.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// What a snapshot depends on beside the file.
 #[derive(Clone, Copy, Debug)]
@@ -56,9 +63,18 @@ pub fn compile(
     let upstreams: Vec<Arc<Upstream>> = config
         .upstreams
         .iter()
-        .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
+        .map(|u| {
+            Arc::new(upstream(
+                u,
+                &config.upstreams,
+                addresses,
+                &mut carry,
+                workers,
+            ))
+        })
         .collect();
-    let limits = limits::limits(config, &mut carry, workers, ground.now);
+    let stores = limits::stores(config, &mut carry);
+    let limits = limits::limits(config, &stores, &mut carry, workers, ground.now);
     let by_name = ByName::new(&limits);
     let routes = config
         .routes
@@ -75,6 +91,7 @@ pub fn compile(
         routes,
         upstreams,
         limits,
+        stores,
         limits_memory: config.limits_memory,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
@@ -126,11 +143,14 @@ fn number(n: usize) -> u32 {
 
 pub(super) fn upstream(
     u: &config::Upstream,
+    all: &[config::Upstream],
     addresses: &Addresses,
     carry: &mut Carry,
     workers: usize,
 ) -> Upstream {
-    let endpoints = settle(&places(u, addresses), &u.name, carry, workers);
+    let probe = u.health.check.as_ref().map(health::probe);
+    let places = places(u, addresses);
+    let endpoints = settle(&places, &u.name, probe.as_ref(), carry, workers);
     Upstream {
         name: u.name.clone(),
         balancer: Balancer::new(&way(&u.balance), &endpoints),
@@ -150,6 +170,16 @@ pub(super) fn upstream(
             per_million: budget.per_million,
             min_per_second: budget.min_per_second,
         }),
+        ejection: u.health.ejection.as_ref().map(health::ejection),
+        probe,
+        serving: ServingPolicy {
+            panic_below: u.health.panic_below,
+            slow_start: u.health.slow_start,
+        },
+        roster: Roster::default(),
+        failover: health::stand_ins(u, all),
+        stable_after: (u.circuit_breaker.as_ref()).map_or(STABLE_AFTER, |b| b.stream_stable_after),
+        breaking: u.circuit_breaker.as_ref().map(breaking),
         state: carry.upstream(&u.name, workers),
     }
 }
@@ -204,17 +234,14 @@ fn route(
 }
 
 fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Arc<Upstream>]) -> Forward {
-    let branch = |(index, _): &(usize, u32)| {
-        let own = upstreams[*index].timeouts;
-        let timeouts = Timeouts {
-            connect: own.connect,
-            response: r.timeouts.response.unwrap_or(own.response),
-            body: r.timeouts.body.unwrap_or(own.body),
-        };
-        (*index, timeouts)
+    let timeouts = OwnTimeouts {
+        response: r.timeouts.response,
+        body: r.timeouts.body,
     };
+    let branch = |(index, _): &(usize, u32)| (*index, timeouts.over(upstreams[*index].timeouts));
     Forward {
         branches: weights.iter().map(branch).collect(),
+        timeouts: Box::new(timeouts),
         split: Split::new(
             &weights
                 .iter()

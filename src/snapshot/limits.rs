@@ -6,23 +6,44 @@ use std::sync::Arc;
 use super::carry::Carry;
 use crate::config::{self, Config};
 use crate::filter::in_flight::InFlight;
-use crate::filter::limit::{Cost, Headers, Limit, Missing, Place, Policy, Used, fields};
+use crate::filter::limit::place::{OnFailure, Place, Shared, Way};
+use crate::filter::limit::{Cost, Headers, Limit, Missing, Policy, Used, fields};
 use crate::http::forwarded::Networks;
 use crate::limit::Quota;
+use crate::store::{Address, Names, Store};
 use crate::time::Nanos;
 
 /// Every limit of the file, in its order.
 pub(super) fn limits(
     config: &Config,
+    stores: &[Store],
     carry: &mut Carry,
     workers: usize,
     now: Nanos,
 ) -> Vec<Arc<Limit>> {
     let limits = config.rate_limits.iter();
     limits
-        .filter_map(|limit| limit_of(limit, carry, workers, now))
+        .filter_map(|limit| limit_of(limit, stores, carry, workers, now))
         .map(Arc::new)
         .collect()
+}
+
+/// Every store of the file, in its order.
+pub(super) fn stores(config: &Config, carry: &mut Carry) -> Vec<Store> {
+    let stores = config.stores.iter();
+    let store = |store: &config::Store| {
+        let said = store.redis.clone();
+        let address = Address {
+            is_secure: said.is_secure,
+            host: said.host,
+            port: said.port,
+            database: said.database,
+            user: said.user,
+            password: said.password.map(|password| password.0),
+        };
+        Store::new(carry.store(&store.name, address), store.timeout)
+    };
+    stores.map(store).collect()
 }
 
 /// The limits that a listener or a route uses, by the names that the file has for them.
@@ -65,6 +86,7 @@ impl<'a> ByName<'a> {
 /// `None` never happens: the rate was tried when the file was read.
 fn limit_of(
     limit: &config::RateLimit,
+    stores: &[Store],
     carry: &mut Carry,
     workers: usize,
     now: Nanos,
@@ -97,9 +119,33 @@ fn limit_of(
                 config::LimitHeaders::Off => Headers::Off,
             },
         },
-        place: Place::Local(buckets),
+        place: place(limit, &key, stores, carry),
+        buckets,
         stats: carry.limit_stats(&limit.name, workers),
         shown: fields::policy(&limit.name, rate.tokens, rate.per, rate.burst),
+    })
+}
+
+fn place(limit: &config::RateLimit, key: &str, stores: &[Store], carry: &mut Carry) -> Place {
+    let Some(used) = &limit.store else {
+        return Place::Local;
+    };
+    let find = |store: &&Store| store.link().name() == used.store;
+    // One is there: dangling names were refused.
+    stores.iter().find(find).map_or(Place::Local, |store| {
+        Place::Shared(Shared {
+            store: store.clone(),
+            way: if used.is_exact {
+                Way::Exact(Names::new(&limit.name, key))
+            } else {
+                Way::Leased(carry.leases(&limit.name, key, &used.store, limit.max_keys))
+            },
+            on_failure: match limit.on_store_failure {
+                config::OnStoreFailure::Local => OnFailure::Local,
+                config::OnStoreFailure::Allow => OnFailure::Allow,
+                config::OnStoreFailure::Deny => OnFailure::Deny,
+            },
+        })
     })
 }
 

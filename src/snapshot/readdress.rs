@@ -42,7 +42,13 @@ pub fn readdress(
     let upstreams = previous.upstreams.iter().map(|before| {
         let said = said.get(before.name.as_str());
         match said.filter(|said| moved.contains(said.name.as_str())) {
-            Some(said) => Arc::new(upstream(said, addresses, &mut carry, ground.workers)),
+            Some(said) => Arc::new(upstream(
+                said,
+                &config.upstreams,
+                addresses,
+                &mut carry,
+                ground.workers,
+            )),
             None => before.clone(),
         }
     });
@@ -52,6 +58,7 @@ pub fn readdress(
         upstreams: upstreams.collect(),
         listeners: listeners(config, &limits, &mut carry, Some(previous), ground),
         limits: previous.limits.clone(),
+        stores: previous.stores.clone(),
         limits_memory: previous.limits_memory,
         table: previous.table.clone(),
         routes: previous.routes.clone(),

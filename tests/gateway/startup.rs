@@ -53,10 +53,6 @@ fn a_key_of_a_later_version_is_refused_not_ignored() {
             Setup::to(echo.address()).route("websocket: { max_message: 1MiB }"),
             "max_message",
         ),
-        (
-            Setup::to(echo.address()).upstream("circuit_breaker: {}"),
-            "circuit_breaker",
-        ),
         (Setup::to(echo.address()).top("auth: {}"), "auth"),
     ] {
         let said = expect_refused(&setup.text());
@@ -90,7 +86,7 @@ fn an_address_that_is_taken_is_named() {
 fn what_is_not_yet_in_force_is_told() {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address()).start();
-    for default in ["max_in_flight", "ejection", "ping_interval"] {
+    for default in ["max_in_flight", "ping_interval"] {
         assert!(gateway.count_stderr(default) > 0, "no word of {default}");
     }
 }

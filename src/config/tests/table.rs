@@ -107,7 +107,8 @@ fn uncommented(text: &str) -> String {
 }
 
 /// Maps whose keys are names of the file's own, or of header fields.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
+    "stores",
     "rate_limits",
     "upstreams",
     "routes.upstream",

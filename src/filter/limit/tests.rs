@@ -28,7 +28,8 @@ fn limit(change: impl FnOnce(&mut Policy)) -> Limit {
     Limit {
         name: "one".into(),
         policy,
-        place: Place::Local(Arc::new(buckets)),
+        place: Place::Local,
+        buckets: Arc::new(buckets),
         stats: Arc::new(LimitStats::new(1)),
         shown: String::new(),
     }
@@ -114,7 +115,14 @@ fn a_candidate_begins_when_it_is_enforced_and_is_a_bucket_of_its_own() {
     limit.enforce(now);
     assert_eq!(limit.take_from_candidate(key, 1, now), Some(true));
     assert_eq!(limit.take_from_candidate(key, 1, now), Some(false));
-    assert!(limit.take(key, 2, now, Duration::ZERO).admitted);
+    let used = Use {
+        key,
+        bytes: b"",
+        cost: 2,
+        patience: Duration::ZERO,
+    };
+    let said = limit.take(used, now);
+    assert!(matches!(said, Said::Verdict(verdict, Source::Local) if verdict.admitted));
     limit.buckets().give_back_to_candidate(key, 1, now);
     assert_eq!(limit.take_from_candidate(key, 1, now), Some(true));
 }

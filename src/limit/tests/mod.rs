@@ -3,6 +3,7 @@
 mod bucket;
 mod change;
 mod flood;
+mod model;
 mod page;
 mod sketch;
 mod store;

@@ -50,7 +50,7 @@ fn a_limited_key_outlives_any_number_of_keys_that_are_less_limited() {
     for max_keys in [2, 16, 100, 5000] {
         let limiter = bounded(per_hour(10, 10), max_keys);
         assert_eq!(admitted(&limiter, key(0), 20, START), 10);
-        for number in 1..20_000 {
+        for number in 1..10_000 {
             let now = after(number * 1000);
             assert!(admits(&limiter, key(number), now));
             assert!(limiter.keys() <= max_keys);
@@ -59,7 +59,7 @@ fn a_limited_key_outlives_any_number_of_keys_that_are_less_limited() {
                 "freed by key {number} of {max_keys}"
             );
         }
-        assert_eq!(limiter.evictions(), 19_999 - (max_keys - 1));
+        assert_eq!(limiter.evictions(), 9_999 - (max_keys - 1));
     }
 }
 
@@ -111,7 +111,7 @@ fn a_room_that_is_full_costs_old_keys_and_frees_no_limited_one() {
     let room = Arc::new(Room::new(256 * 1024));
     let limiter = Limiter::new(per_hour(10, 10), 1_000_000, room.clone(), START);
     assert_eq!(admitted(&limiter, key(0), 20, START), 10);
-    for number in 1..50_000 {
+    for number in 1..20_000 {
         assert!(admits(&limiter, key(number), after(number)));
         assert!(
             !admits(&limiter, key(0), after(number)),
@@ -120,23 +120,23 @@ fn a_room_that_is_full_costs_old_keys_and_frees_no_limited_one() {
     }
     assert!(room.used() <= 260 * 1024, "{}", room.used());
     assert!(
-        limiter.keys() > 5000 && limiter.evictions() > 30_000,
+        limiter.keys() > 5000 && limiter.evictions() > 5000,
         "{}",
         limiter.keys()
     );
     // Half of it is taken away while it runs.
     room.set(128 * 1024);
-    for number in 50_000..100_000 {
+    for number in 20_000..30_000 {
         assert!(admits(&limiter, key(number), after(number)));
     }
     assert!(room.used() <= 132 * 1024, "{}", room.used());
-    assert!(!admits(&limiter, key(0), after(100_000)));
+    assert!(!admits(&limiter, key(0), after(30_000)));
     // None at all: each shard keeps its smallest page, and a key is still limited.
     room.set(0);
-    for number in 100_000..200_000 {
+    for number in 30_000..40_000 {
         assert!(admits(&limiter, key(number), after(number)));
     }
-    assert_eq!(admitted(&limiter, key(7), 20, after(200_000)), 10);
+    assert_eq!(admitted(&limiter, key(7), 20, after(40_000)), 10);
     assert!(
         limiter.bytes() <= 32 * 1024 + 1024 * super::super::limiter::shards() as u64,
         "{}",

@@ -40,11 +40,12 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
         logging: logs,
         errors,
         rate_limits,
+        stores,
         limits_memory,
     } = config;
     let upstreams: Map<String, Value> = upstreams
         .iter()
-        .map(|u| (u.name.clone(), upstream_json::whole(u)))
+        .map(|u| (u.name.clone(), upstream_json::whole(config, u)))
         .collect();
     json!({
         "workers": workers.map_or(ground.workers, usize::from),
@@ -59,6 +60,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
         },
         "upstreams": upstreams,
         "limits_memory": size(*limits_memory),
+        "stores": limit_json::stores(stores),
         "rate_limits": limit_json::all(rate_limits),
         "routes": routes.iter().map(|r| route_json::whole(config, r)).collect::<Vec<_>>(),
         "drain": { "delay": duration(drain.delay), "deadline": duration(drain.deadline) },
@@ -276,6 +278,9 @@ upstreams:
   b: { endpoints: [http://localhost:1], balance: { sticky_cookie: { name: s, ttl: 1h } }, pool: { max_connections_per_endpoint: 8 }, retry_budget: off }
   c: { endpoints: [http://localhost:1], balance: random, retry_budget: { percent: 5%, min_per_second: 0 } }
   d: { endpoints: [http://localhost:1], balance: latency }
+  e: { endpoints: [http://localhost:1], circuit_breaker: { scope: endpoint, consecutive_failures: off, failure_rate: { percent: 12.5% }, slow_rate: { slower_than: 1s, window: 3s, min_requests: 7 }, open_for: 1s, max_open_for: 1m, half_open_successes: 3, half_open_probes: 4, half_open_timeout: 5s, failures: [connect, 503, 404], stream_stable_after: 2s, fallback: { upstream: d }, mode: observe } }
+  f: { endpoints: [http://localhost:1], circuit_breaker: { fallback: { status: 203, headers: { x-a: [b, c] }, body: text } } }
+  g: { endpoints: [http://localhost:1], circuit_breaker: {} }
 routes:
   - { match: { path: /a }, upstream: a, retry: { attempts: 2, on: [connect, refused_stream, reset, timeout, 500, 502, 503, 504], per_try_timeout: 1s, backoff: { base: 1ms, max: 1ms } }, websocket: off }
   - { match: { path: /b }, upstream: b, retry: off, websocket: { origins: [any, same_host, \"https://a.test:1\", a.test, \"*.a.test\", \"http://*.a.test:2\"], idle_timeout: off } }

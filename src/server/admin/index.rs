@@ -87,7 +87,7 @@ pub(super) fn render(facts: &Facts) -> String {
     out
 }
 
-fn examples(facts: &Facts) -> [String; 3] {
+fn examples(facts: &Facts) -> [String; 4] {
     let token = if facts.token {
         " -H \"Authorization: Bearer $TOKEN\""
     } else {
@@ -99,6 +99,9 @@ fn examples(facts: &Facts) -> [String; 3] {
         format!("curl -X POST -H 'X-Tidegate-Admin: 1'{token} http://{address}/reload"),
         format!(
             "curl -X PUT -H 'X-Tidegate-Admin: 1'{token} -d '{{\"level\":\"debug\"}}' http://{address}/loglevel"
+        ),
+        format!(
+            "curl -X PUT -H 'X-Tidegate-Admin: 1'{token} -d '{{\"force\":\"open\"}}' http://{address}/breakers/NAME"
         ),
     ]
 }

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::effective::{duration, off};
-use crate::config::{Config, Cost, InFlight, LimitHeaders, MissingKey, Rate, RateLimit, UsedLimit};
+use crate::config::{
+    Config, Cost, InFlight, LimitHeaders, MissingKey, OnStoreFailure, Rate, RateLimit, RedisUrl,
+    Store, StoreUse, UsedLimit,
+};
 use crate::http::key::Key;
 
 /// Every limit, also those that listeners and routes write themselves, by its name.
@@ -13,6 +16,38 @@ pub(super) fn all(limits: &[RateLimit]) -> Value {
         .map(|limit| (limit.name.clone(), whole(limit)))
         .collect();
     limits.into()
+}
+
+/// Every store by its name; user and password are not told.
+pub(super) fn stores(stores: &[Store]) -> Value {
+    let told = stores.iter().map(|store| {
+        let RedisUrl {
+            is_secure,
+            host,
+            port,
+            database,
+            user,
+            password,
+        } = &store.redis;
+        let scheme = if *is_secure { "rediss" } else { "redis" };
+        let who = if user.is_some() || password.is_some() {
+            "***@"
+        } else {
+            ""
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
+        let url = format!("{scheme}://{who}{host}:{port}/{database}");
+        let timeout = duration(store.timeout);
+        (
+            store.name.clone(),
+            json!({ "redis": url, "timeout": timeout }),
+        )
+    });
+    told.collect::<Map<String, Value>>().into()
 }
 
 /// The limits that a listener or a route uses.
@@ -55,6 +90,8 @@ fn whole(limit: &RateLimit) -> Value {
         max_wait,
         max_waiting,
         max_keys,
+        store,
+        on_store_failure,
         is_enforced,
         candidate,
         headers,
@@ -75,7 +112,12 @@ fn whole(limit: &RateLimit) -> Value {
         "max_wait": duration(*max_wait),
         "max_waiting": max_waiting,
         "max_keys": max_keys,
-        "store": "local",
+        "store": store.as_ref().map_or_else(|| "local".into(), store_use),
+        "on_store_failure": match on_store_failure {
+            OnStoreFailure::Local => "local",
+            OnStoreFailure::Allow => "allow",
+            OnStoreFailure::Deny => "deny",
+        },
         "mode": if *is_enforced { "enforce" } else { "observe" },
         "headers": match headers {
             LimitHeaders::Refused => "refused".into(),
@@ -87,6 +129,11 @@ fn whole(limit: &RateLimit) -> Value {
         said["candidate"] = json!({ "rate": rate(candidate), "burst": candidate.burst });
     }
     said
+}
+
+fn store_use(used: &StoreUse) -> Value {
+    let mode = if used.is_exact { "exact" } else { "leased" };
+    json!({ "redis": used.store, "mode": mode })
 }
 
 fn cost(cost: &Cost) -> Value {

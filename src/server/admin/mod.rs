@@ -4,8 +4,11 @@
 //! life, heads and bodies.
 
 mod answer;
+mod breaker_json;
+mod breakers;
 mod effective;
 mod gate;
+mod health_json;
 mod index;
 mod limit_json;
 mod limits;
@@ -216,23 +219,32 @@ impl Admin {
                 &names.borrow(),
                 time::now(),
             )),
-            Page::Limits => answer::data(&limits::all(&shared.load())),
+            Page::Limits => answer::data(&limits::all(&shared.load(), time::now())),
             Page::Bucket => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;
                 let (snapshot, now) = (shared.load(), time::now());
                 let path = head.uri.path();
                 let rest = path.strip_prefix("/limits/").unwrap_or_default();
-                answer::data(&if row.way.changes(&head.method) {
-                    limits::refill(&snapshot, rest, now)?
-                } else {
-                    limits::bucket(&snapshot, rest, now)?
-                })
+                let fills = row.way.changes(&head.method);
+                answer::data(&limits::bucket(&snapshot, rest, fills, now).await?)
             }
             Page::Reload => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;
                 verbs::reload(desk, &head.headers).await?
+            }
+            Page::Breakers => {
+                let body = verbs::read(body).await?;
+                let path = head.uri.path().trim_start_matches("/breakers/");
+                let writer = ground.workers;
+                answer::data(&breakers::force(
+                    &shared.load(),
+                    path,
+                    &body,
+                    time::now(),
+                    writer,
+                )?)
             }
             Page::LogLevel => verbs::set_level(level, &verbs::read(body).await?)?,
         })

@@ -19,6 +19,7 @@ pub(super) enum Page {
     Bucket,
     Reload,
     LogLevel,
+    Breakers,
 }
 
 /// A row of the table.
@@ -70,7 +71,7 @@ impl Way {
 }
 
 /// Everything that is served.
-pub(super) const ROWS: [Row; 11] = [
+pub(super) const ROWS: [Row; 12] = [
     row(Page::Index, "/", Way::Read, "This list."),
     row(
         Page::Healthz,
@@ -106,7 +107,7 @@ pub(super) const ROWS: [Row; 11] = [
         Page::Upstreams,
         "/upstreams",
         Way::Read,
-        "Every endpoint: its connections, its load, whether it is avoided.",
+        "Every upstream and endpoint: breakers, connections, load, who is avoided.",
     ),
     row(
         Page::Limits,
@@ -132,6 +133,12 @@ pub(super) const ROWS: [Row; 11] = [
         Way::Verb("PUT"),
         "Sets the level of the control log, of all or of one part, until the gateway ends.",
     ),
+    row(
+        Page::Breakers,
+        "/breakers/{upstream}",
+        Way::Verb("PUT"),
+        "Forces circuit breakers open or closed, or lets them go: /breakers/{upstream}/{endpoint} one endpoint's.",
+    ),
 ];
 
 const fn row(page: Page, path: &'static str, way: Way, what: &'static str) -> Row {
@@ -146,20 +153,12 @@ const fn row(page: Page, path: &'static str, way: Way, what: &'static str) -> Ro
 /// The row of a path.
 ///
 /// # Errors
-/// 404, with a word about what will be there later.
+/// 404.
 pub(super) fn find(path: &str) -> Result<&'static Row, Refused> {
     if let Some(row) = ROWS.iter().find(|row| fits(row.path, path)) {
         return Ok(row);
     }
-    let first = path.split('/').nth(1).unwrap_or_default();
-    let later = match first {
-        "breakers" => Some("circuit breakers"),
-        _ => None,
-    };
-    let detail = match later {
-        Some(what) => format!("this version has no {what}: /{first} comes with them"),
-        None => "nothing is here: / lists what is".to_owned(),
-    };
+    let detail = "nothing is here: / lists what is".to_owned();
     Err(Refused::new(StatusCode::NOT_FOUND, detail))
 }
 

@@ -187,7 +187,7 @@ fn wanted(value: &ValueMatch) -> Value {
     }
 }
 
-fn respond(fixed: &Respond) -> Value {
+pub(super) fn respond(fixed: &Respond) -> Value {
     let Respond {
         status,
         headers,

@@ -2,12 +2,16 @@
 
 use serde_json::{Value, json};
 
+use super::breaker_json;
 use super::effective::{count, duration, off, or_off, percent};
+use super::health_json;
 use super::limit_json;
-use crate::config::{Balance, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
+use crate::config::{
+    Balance, Config, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts,
+};
 
 /// Everything that the file says about it.
-pub(super) fn whole(upstream: &Upstream) -> Value {
+pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
     // Taken apart, so that what is new in a file is not forgotten here.
     let Upstream {
         name: _,
@@ -16,14 +20,19 @@ pub(super) fn whole(upstream: &Upstream) -> Value {
         timeouts,
         pool,
         retry_budget,
+        circuit_breaker,
+        health,
     } = upstream;
-    json!({
+    let mut said = json!({
         "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "balance": balance(chosen),
         "timeouts": deadlines(timeouts),
         "pool": bounds(pool),
         "retry_budget": retry_budget.map_or_else(off, budget),
-    })
+        "circuit_breaker": circuit_breaker.as_ref().map_or_else(off, |b| breaker_json::whole(config, b)),
+    });
+    health_json::add(&mut said, config, health);
+    said
 }
 
 /// The word or the map of the file.

@@ -24,7 +24,8 @@ const MOST_BYTES: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The parts of the program that may have a level of their own; each with all below it.
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 18] = [
+    "breaker",
     "config",
     "drain",
     "error",
@@ -36,6 +37,7 @@ const TARGETS: [&str; 16] = [
     "route",
     "server",
     "snapshot",
+    "sync",
     "telemetry",
     "time",
     "timer",

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::config::{Action, Config, Listener, Route, UsedLimit};
+use crate::config::{Action, Config, Listener, Route, Upstream, UsedLimit};
 
 /// Names in one line of the control log; the answer to `POST /reload` has them all.
 const SHOWN: usize = 20;
@@ -30,7 +30,9 @@ impl Changes {
         let listeners = moved_listeners(old, new);
         changes.compare("listener", &listeners, &new.listeners, |l| &l.name);
         changes.compare("limit", &old.rate_limits, &new.rate_limits, |l| &l.name);
-        changes.compare("upstream", &old.upstreams, &new.upstreams, |u| &u.name);
+        changes.compare("store", &old.stores, &new.stores, |s| &s.name);
+        let upstreams = moved_upstreams(old, new);
+        changes.compare("upstream", &upstreams, &new.upstreams, |u| &u.name);
         changes.compare("route", &moved(old, new), &unplaced(new), |r| &r.name);
         changes
     }
@@ -166,6 +168,18 @@ fn move_limits(uses: &mut [UsedLimit], places: &[usize]) {
     for used in uses {
         used.limit = place(places, used.limit);
     }
+}
+
+/// The same for upstreams, which name those that stand in for them.
+fn moved_upstreams(old: &Config, new: &Config) -> Vec<Upstream> {
+    let places = places(&old.upstreams, &new.upstreams, |u| &u.name);
+    let mut upstreams = old.upstreams.clone();
+    for upstream in &mut upstreams {
+        for index in &mut upstream.health.failover {
+            *index = place(&places, *index);
+        }
+    }
+    upstreams
 }
 
 /// Where each item of `old` stands in `new`; one that is gone stands nowhere.
