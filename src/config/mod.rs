@@ -70,7 +70,7 @@ pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
 pub use retries::{Backoff, Retry, RetryOn};
 pub use tls::{CertificateFiles, PairInForce, Tls};
-pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
+pub use upstreams::{PoolPolicy, Queue, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
 
 use std::net::SocketAddr;

@@ -17,6 +17,7 @@ mod mirror;
 mod note;
 mod open;
 mod outcome;
+mod place;
 pub mod retry;
 pub mod secured;
 mod trials;

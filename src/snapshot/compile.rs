@@ -26,6 +26,7 @@ use crate::time::Nanos;
 use crate::tls::Tickets;
 use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
+use crate::upstream::bulkhead::BulkheadPolicy;
 use crate::upstream::names::Addresses;
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
@@ -145,6 +146,11 @@ pub(super) fn upstream(
         budget: u.retry_budget.as_ref().map(|budget| BudgetPolicy {
             per_million: budget.per_million,
             min_per_second: budget.min_per_second,
+        }),
+        bulkhead: u.max_in_flight.map(|limit| BulkheadPolicy {
+            limit,
+            queue: u.queue.size,
+            timeout: u.queue.timeout,
         }),
         stable_after: (u.circuit_breaker.as_ref()).map_or(STABLE_AFTER, |b| b.stream_stable_after),
         breaking: u.circuit_breaker.as_ref().map(breaking),

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod breaking;
 pub mod budget;
+pub mod bulkhead;
 pub mod connect;
 pub mod doorbell;
 pub mod endpoint;
@@ -21,6 +22,7 @@ use crate::metrics::UpstreamStats;
 use balance::{Ask, Balancer};
 use breaking::{Breaking, Circuit};
 use budget::{Budget, BudgetPolicy};
+use bulkhead::{Bulkhead, BulkheadPolicy};
 use endpoint::Endpoint;
 
 /// A named group of endpoints with its policy. Part of a snapshot; its state lives behind the `Arc`s.
@@ -37,6 +39,8 @@ pub struct Upstream {
     pub pool: PoolPolicy,
     /// How many requests may be tried again; `None` = any number.
     pub budget: Option<BudgetPolicy>,
+    /// Most requests at once; `None` = off.
+    pub bulkhead: Option<BulkheadPolicy>,
     /// When it is left alone; `None` = never.
     pub breaking: Option<Box<Breaking>>,
     /// An answer whose body flows for so long counts as whole.
@@ -55,6 +59,8 @@ pub struct UpstreamState {
     pub budget: Budget,
     /// Its breaker, where one stands for all of it.
     pub circuit: Circuit,
+    /// Places for requests.
+    pub bulkhead: Arc<Bulkhead>,
 }
 
 impl UpstreamState {
@@ -66,6 +72,7 @@ impl UpstreamState {
             turn: AtomicUsize::new(0),
             budget: Budget::new(),
             circuit: Circuit::new(workers),
+            bulkhead: Bulkhead::new(workers),
         }
     }
 }
