@@ -9,16 +9,14 @@ use tracing_subscriber::{Registry, reload};
 
 /// Most parts with a level of their own.
 const MOST: usize = 64;
-/// This program. Its libraries tell of every frame and packet below `WARN`: they are asked for by name.
+/// This program. Its libraries tell of what strangers send them, frame by frame, some of it as warnings: whoever wants to
+/// would fill the log. What comes of it is told by us, and libraries are asked for by name.
 const OURS: &str = "tidegate";
-/// hickory tells of every packet that answers no question of ours: whoever sends such packets would fill the log. What
-/// comes of them for a name is told by the resolver.
-const SILENT: &str = "hickory";
 
 /// Which events are told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Levels {
-    /// Of everything of this program that is not named below; of its libraries warnings and errors at most.
+    /// Of everything of this program that is not named below; of its libraries nothing.
     pub usual: Level,
     /// By target: `tidegate::proxy` stands for this module and all below it, `h2` for a library; the longest name holds.
     pub targets: BTreeMap<String, Level>,
@@ -34,9 +32,8 @@ impl Levels {
 
     pub(super) fn filter(&self) -> Targets {
         Targets::new()
-            .with_default(LevelFilter::from_level(self.usual).min(LevelFilter::WARN))
+            .with_default(LevelFilter::OFF)
             .with_target(OURS, self.usual)
-            .with_target(SILENT, LevelFilter::OFF)
             .with_targets(self.targets.clone())
     }
 }

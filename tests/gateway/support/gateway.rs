@@ -1,12 +1,11 @@
 //! The gateway under test: its own process, on a configuration of its own, with everything it says kept.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,20 +14,19 @@ use serde_json::Value;
 
 use super::client::{Client, Response};
 use super::last_words;
+use super::lines::Lines;
 use super::metrics::Samples;
 use super::wait::{PATIENCE, until, until_some};
 
 /// The program under test.
 pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
-type Lines = Arc<Mutex<Vec<String>>>;
-
 /// A running gateway. It is killed when this value goes.
 pub(crate) struct Gateway {
     child: Child,
     directory: PathBuf,
-    stderr: Lines,
-    stdout: Lines,
+    stderr: Arc<Lines>,
+    stdout: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
     listeners: Vec<(String, SocketAddr)>,
     admin: Option<SocketAddr>,
@@ -99,8 +97,8 @@ impl Gateway {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the gateway starts");
-        let (stdout, out) = capture(child.stdout.take().unwrap());
-        let (stderr, err) = capture(child.stderr.take().unwrap());
+        let (stdout, out) = Lines::of(child.stdout.take().unwrap().into());
+        let (stderr, err) = Lines::of(child.stderr.take().unwrap().into());
         Gateway {
             child,
             directory,
@@ -276,20 +274,14 @@ impl Gateway {
 
     /// The lines of the control log so far.
     pub(crate) fn stderr_lines(&self) -> Vec<String> {
-        self.stderr.lock().unwrap().clone()
+        self.stderr.all()
     }
 
     /// Waits for a line of the control log that contains `text`, and returns it.
     pub(crate) fn await_stderr(&mut self, text: &str) -> String {
         until_some(PATIENCE, &format!("{text:?} in the control log"), || {
             let ended = self.child.try_wait().unwrap();
-            let line = self
-                .stderr
-                .lock()
-                .unwrap()
-                .iter()
-                .find(|line| line.contains(text))
-                .cloned();
+            let line = self.stderr.find(text);
             assert!(
                 line.is_some() || ended.is_none(),
                 "the gateway ended ({ended:?}): {:#?}",
@@ -301,17 +293,12 @@ impl Gateway {
 
     /// How many lines of the control log contain `text`.
     pub(crate) fn count_stderr(&self, text: &str) -> usize {
-        self.stderr
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|line| line.contains(text))
-            .count()
+        self.stderr.count(text)
     }
 
     /// Every line of the access log so far.
     pub(crate) fn access_log(&self) -> Vec<Value> {
-        let lines = self.stdout.lock().unwrap();
+        let lines = self.stdout.all();
         lines
             .iter()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line:?}")))
@@ -336,7 +323,7 @@ impl Gateway {
         until(
             PATIENCE,
             &format!("{count} lines in the access log"),
-            || self.stdout.lock().unwrap().len() >= count,
+            || self.stdout.len() >= count,
         );
         self.access_log()
     }
@@ -386,7 +373,7 @@ impl Drop for Gateway {
             .iter()
             .any(|line| line.contains("panicked at"));
         if thread::panicking() {
-            last_words::print(&self.stderr_lines(), &self.stdout.lock().unwrap());
+            last_words::print(&self.stderr_lines(), &self.stdout.all());
         } else {
             assert!(
                 !panicked,
@@ -404,17 +391,6 @@ pub(crate) fn unique_directory() -> PathBuf {
     let directory = std::env::temp_dir().join(format!("tidegate-{}-{number}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     directory
-}
-
-fn capture(pipe: impl Read + Send + 'static) -> (Lines, JoinHandle<()>) {
-    let lines = Lines::default();
-    let shared = Arc::clone(&lines);
-    let reader = thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            shared.lock().unwrap().push(line);
-        }
-    });
-    (lines, reader)
 }
 
 fn listening(line: &str) -> Option<(String, SocketAddr)> {

@@ -9,6 +9,7 @@ mod echo;
 mod gateway;
 pub(crate) mod h2;
 mod last_words;
+mod lines;
 mod metrics;
 mod namespace;
 mod setup;
