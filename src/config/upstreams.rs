@@ -7,7 +7,9 @@ use super::keys;
 use super::node::Node;
 use super::report::Report;
 use super::tls::Named;
-use super::{Balance, CircuitBreaker, Endpoint, balances, breakers, endpoints, upstream_tls};
+use super::{
+    Balance, CircuitBreaker, Endpoint, Health, balances, breakers, endpoints, health, upstream_tls,
+};
 
 /// One entry of `upstreams`.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +32,8 @@ pub struct Upstream {
     pub queue: Queue,
     /// When it is left alone; `None` = off.
     pub circuit_breaker: Option<CircuitBreaker>,
+    /// Who of the endpoints serves, and who stands in for them.
+    pub health: Health,
 }
 
 /// `upstreams.*.timeouts`; `None` = off.
@@ -89,6 +93,7 @@ pub(super) fn parse(
         .map(|(key, node)| parse_upstream(&key.text, node, named, report))
         .collect();
     breakers::resolve(root, &mut upstreams, report);
+    health::join(root, &mut upstreams, report);
     upstreams
 }
 
@@ -106,6 +111,7 @@ fn parse_upstream(name: &str, node: &Node, named: &mut Named<'_>, report: &mut R
         max_in_flight: small(&fields, "max_in_flight"),
         queue: parse_queue(&fields.section("queue")),
         circuit_breaker: breakers::parse(&fields, report),
+        health: health::parse(&fields, report),
     }
 }
 

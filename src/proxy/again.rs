@@ -176,6 +176,7 @@ fn weigh(
 ) -> Verdict {
     let worker = exchange.client.worker.clone();
     let upstream = &exchange.pin.upstreams[plan.upstream];
+    let now = worker.read_clock();
     let tried = Try {
         cause,
         tried: exchange.attempts,
@@ -183,8 +184,8 @@ fn weigh(
         sent,
         replayable: request.is_some() || is_remembered(exchange),
         answer_begun: began_to_answer(exchange, cause),
-        other_endpoint: upstream.endpoints.len() > 1,
-        now: worker.read_clock(),
+        other_endpoint: upstream.count_serving(now) > 1,
+        now,
         due: plan.due,
         random: worker.random(),
     };

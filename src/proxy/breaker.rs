@@ -42,7 +42,8 @@ pub(super) fn enter(
         now: worker.recent(),
         worker: worker.index,
     };
-    let (upstream, permit) = pass(&exchange.pin, drawn, asker)?;
+    let meant = exchange.pin.stand_in(drawn, asker.now);
+    let (upstream, permit) = pass(&exchange.pin, meant, asker)?;
     exchange.permit = permit;
     let timeouts = if upstream == drawn {
         timeouts

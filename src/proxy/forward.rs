@@ -157,7 +157,13 @@ fn choose(
     };
     let upstream = &exchange.pin.upstreams[plan.upstream];
     let Some(index) = upstream.pick(&ask) else {
-        let detail = format!("upstream {} has no endpoint", upstream.name);
+        let detail = match upstream.endpoints.len() {
+            0 => format!("upstream {} has no endpoint", upstream.name),
+            n => format!(
+                "of the {n} endpoints of upstream {} none may serve",
+                upstream.name
+            ),
+        };
         return Err(Failure::last(Refusal::because(
             Reason::NoHealthyEndpoint,
             detail,

@@ -78,14 +78,16 @@ impl Exchange {
     }
 
     /// The same name's address of the other family, by its place among the endpoints, unless nobody could connect to it
-    /// just now.
+    /// just now or it is left out.
     #[must_use]
     pub fn sibling(&self, now: Nanos) -> Option<(usize, SocketAddr)> {
         let lease = self.lease?;
         let endpoints = &self.upstream_of(lease).endpoints;
         let index = endpoints[lease.endpoint as usize].sibling? as usize;
-        let state = &endpoints.get(index)?.state;
-        (!state.is_shunned(now)).then_some((index, state.address))
+        let ejects = self.upstream_of(lease).ejection.is_some();
+        let endpoint = endpoints.get(index)?;
+        let serves = !endpoint.state.is_shunned(now) && endpoint.bars(now, ejects).is_empty();
+        serves.then_some((index, endpoint.state.address))
     }
 
     /// The attempt goes on at another endpoint of the same upstream.

@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::breaker;
 use super::exchange::Exchange;
+use super::health;
 use super::trials::{Key, Watched};
 use crate::breaker::Permit;
 use crate::breaker::outcome::{Fault, Outcome};
@@ -33,8 +34,9 @@ pub(super) struct Report {
 }
 
 /// Tells of an attempt at an endpoint; called exactly once for each.
-fn tell(upstream: &Upstream, endpoint: usize, report: &Report) {
+fn tell(upstream: &Upstream, endpoint: usize, began: Nanos, report: &Report) {
     tracing::trace!(upstream = upstream.name, endpoint, ?report);
+    health::tell(upstream, endpoint, began, report);
 }
 
 /// An attempt of which it is not known yet what came of it.
@@ -259,7 +261,7 @@ impl Trial {
     fn close(mut self, pin: &Pin, outcome: Outcome, now: Nanos, worker: usize) -> Option<Last> {
         let upstream = &pin.upstreams[self.upstream as usize];
         let report = self.report(upstream, outcome, now, worker);
-        tell(upstream, self.endpoint as usize, &report);
+        tell(upstream, self.endpoint as usize, self.began, &report);
         let permit = self.permit.take()?;
         let last = Last {
             upstream: self.upstream,

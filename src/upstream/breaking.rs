@@ -8,6 +8,7 @@ use http::header::HeaderMap;
 
 use super::Upstream;
 use super::balance::Ask;
+use super::serving::Serving;
 use crate::breaker::{Forced, Policy, Refused, State, Transition};
 use crate::metrics::Series;
 use crate::time::Nanos;
@@ -115,7 +116,12 @@ impl Upstream {
     /// The one that probes first.
     pub fn look_for_endpoint(&self, now: Nanos) -> Result<(), Refused> {
         let all = || 0..self.endpoints.len();
-        if self.endpoints.is_empty() || all().any(|i| self.would_try(i, now)) {
+        let is_found = self.look(now, |serving| match serving {
+            // That is nothing that a breaker could tell.
+            Serving::Nobody => true,
+            _ => all().any(|i| serving.takes(i) && self.would_try(i, now)),
+        });
+        if is_found {
             return Ok(());
         }
         let left = all()
@@ -134,9 +140,12 @@ impl Upstream {
         let first = ((u128::from(ask.hash.unwrap_or(ask.random)) * count as u128) >> 64) as usize;
         let unweighed = self.endpoints.iter().all(|e| e.weight == 0);
         let around = (0..count).map(move |step| (first + step) % count);
-        let mut all: Vec<usize> = around
-            .filter(|i| *i != picked && (unweighed || self.endpoints[*i].weight > 0))
-            .collect();
+        let mut all: Vec<usize> = self.look(ask.now, |serving| {
+            around
+                .filter(|i| *i != picked && (unweighed || self.endpoints[*i].weight > 0))
+                .filter(|i| serving.takes(*i))
+                .collect()
+        });
         all.sort_by_key(|i| {
             let is_shunned = self.endpoints[*i].state.is_shunned(ask.now);
             (ask.avoid == Some(*i), is_shunned)

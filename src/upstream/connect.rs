@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -22,7 +23,7 @@ use super::permits::{Hold, Permit};
 use super::tap::{Tap, TappedStream};
 use crate::http::upload::RequestBody;
 use crate::time::{self, Nanos};
-use crate::tls::Target;
+use crate::tls::{Target, why_failed};
 
 /// Most bytes of an answer's head, and of its trailers.
 const MAX_HEAD: usize = 64 * 1024;
@@ -86,6 +87,21 @@ pub enum DialError {
     Tls(String),
 }
 
+impl DialError {
+    /// Was it the gateway that could not: no descriptor or memory left? That tells nothing of the endpoint.
+    #[must_use]
+    pub fn is_own_lack(&self) -> bool {
+        matches!(self, DialError::Failed(error) if lacks(error))
+    }
+}
+
+/// Is this an error of who connects, and not of whom he connects to?
+#[must_use]
+pub fn lacks(error: &io::Error) -> bool {
+    const OWN: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| OWN.contains(&errno))
+}
+
 /// Dials, within `timeout`, and speaks TLS where `secure` says how. The socket holds `permit`, which an endpoint without a bound does not ask for.
 ///
 /// # Errors
@@ -123,7 +139,7 @@ async fn open(
     let handshake = TlsConnector::from(target.config.clone()).connect(target.name.clone(), stream);
     let stream = handshake
         .await
-        .map_err(|error| DialError::Tls(error.to_string()))?;
+        .map_err(|error| DialError::Tls(why_failed(&error)))?;
     let mut connection = over(stream, permit).await.map_err(DialError::Failed)?;
     connection.lock = target.digest;
     Ok(connection)

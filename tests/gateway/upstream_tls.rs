@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::{Authority, Gateway, PATIENCE, Pair, unique_directory, until};
+use crate::support::{Authority, Gateway, Kind, PATIENCE, Pair, unique_directory, until};
 
 /// What an endpoint saw of one handshake.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -160,6 +160,24 @@ fn whoever_is_not_believed_gets_no_request() {
     }
 }
 
+/// What `openssl req -x509` makes is an authority, and is refused with what to do.
+#[test]
+fn an_authority_in_a_servers_place_is_told_in_words() {
+    let directory = unique_directory();
+    let authority = Authority::new("root");
+    let own = authority.issue_with(&["localhost"], Kind::Ecdsa, |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    std::fs::write(directory.join("ca.pem"), &authority.cert).unwrap();
+    let secure = Secure::start(&own, None);
+    let url = format!("https://localhost:{}", secure.address.port());
+    let gateway = gateway(directory, &url, "tls: { ca: ca.pem }");
+    let refusal = gateway.get("/");
+    refusal.expect_refusal(502, "upstream_tls_failed");
+    let told = refusal.text();
+    assert!(told.contains("CA:TRUE"), "{told}");
+}
+
 #[test]
 fn the_name_has_to_be_in_the_certificate() {
     let directory = unique_directory();
@@ -228,6 +246,37 @@ fn a_changed_authority_makes_new_connections() {
     until(PATIENCE, "it is believed again", || {
         gateway.get("/").status == 200
     });
+}
+
+#[test]
+fn endpoints_of_tls_are_probed_over_tls() {
+    let often = "health_check: { interval: 60ms, timeout: 5s }";
+    let authority = Authority::new("root");
+    let secure = Secure::start(&authority.issue(&["localhost"]), None);
+    let url = format!("https://localhost:{}", secure.address.port());
+    let told = |gateway: &Gateway| {
+        let said = gateway.admin_get("/upstreams", "").expect_ok().json();
+        said["upstreams"][0]["endpoints"][0]["health"]["probe"].clone()
+    };
+    for (server_name, verdict) in [("localhost", "healthy"), ("other.test", "unhealthy")] {
+        let directory = unique_directory();
+        std::fs::write(directory.join("ca.pem"), &authority.cert).unwrap();
+        let keys = format!("{often}, tls: {{ ca: ca.pem, server_name: {server_name} }}");
+        let gateway = gateway(directory, &url, &keys);
+        until(PATIENCE, verdict, || told(&gateway)["verdict"] == verdict);
+        if verdict == "healthy" {
+            // Each probe has a connection of its own, and does not begin from nothing.
+            until(PATIENCE, "a session is resumed", || {
+                secure.seen().iter().any(|seen| seen.resumed)
+            });
+        } else {
+            let last = told(&gateway)["last"].clone();
+            assert!(
+                last.as_str().unwrap().contains("no TLS came to be"),
+                "{last}"
+            );
+        }
+    }
 }
 
 #[test]

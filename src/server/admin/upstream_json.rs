@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::breaker_json;
 use super::effective::{count, duration, off, or_off, percent};
+use super::health_json;
+use super::limit_json;
 use crate::config::{
     Balance, Config, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts,
 };
-use crate::http::key::Part;
 
 /// Everything that the file says about it.
 pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
@@ -22,8 +23,9 @@ pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
         max_in_flight,
         queue,
         circuit_breaker,
+        health,
     } = upstream;
-    json!({
+    let mut said = json!({
         "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "balance": balance(chosen),
         "timeouts": deadlines(timeouts),
@@ -32,7 +34,9 @@ pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
         "max_in_flight": count(*max_in_flight),
         "queue": { "size": queue.size, "timeout": duration(queue.timeout) },
         "circuit_breaker": circuit_breaker.as_ref().map_or_else(off, |b| breaker_json::whole(config, b)),
-    })
+    });
+    health_json::add(&mut said, config, health);
+    said
 }
 
 /// The word or the map of the file.
@@ -42,7 +46,7 @@ pub(super) fn balance(balance: &Balance) -> Value {
         Balance::LeastRequests => "least_requests".into(),
         Balance::Random => "random".into(),
         Balance::Latency => "latency".into(),
-        Balance::Hash(key) => json!({ "hash": key.parts().iter().map(part).collect::<Vec<_>>() }),
+        Balance::Hash(key) => json!({ "hash": limit_json::key(key) }),
         Balance::StickyCookie { name, ttl } => {
             json!({ "sticky_cookie": { "name": name, "ttl": or_off(*ttl) } })
         }
@@ -79,21 +83,6 @@ fn endpoint(endpoint: &Endpoint) -> Value {
     match weight {
         1 => url.into(),
         weight => json!({ "url": url, "weight": weight }),
-    }
-}
-
-fn part(part: &Part) -> String {
-    match part {
-        Part::ClientIp => "client_ip".into(),
-        Part::Header(name) => format!("header:{name}"),
-        Part::Cookie(name) => format!("cookie:{name}"),
-        Part::Query(name) => format!("query:{name}"),
-        Part::Host => "host".into(),
-        Part::Path => "path".into(),
-        Part::Method => "method".into(),
-        Part::Route => "route".into(),
-        Part::Connection => "connection".into(),
-        Part::Global => "global".into(),
     }
 }
 
