@@ -59,6 +59,7 @@ fn endpoint(n: u16, weights: u16) -> Endpoint {
         state: Arc::new(state),
         name: None,
         sibling: None,
+        probe: None,
         secure: None,
         weight: u32::from(1 + n % weights),
         authority: HeaderValue::from_static("app.internal:9000"),
@@ -83,6 +84,7 @@ impl Reading {
             headers: &self.headers,
             route: "shop",
             connection: 7,
+            subject: b"",
         };
         self.balancer.hash(&facts, &mut self.scratch)
     }

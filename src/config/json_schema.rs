@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::LogField;
+use super::breakers;
 use super::retries;
 use super::schema::{Effect, Key, Preset, Shape, Stage, root};
 use crate::http::key;
@@ -80,7 +81,7 @@ fn preset(shape: &Shape, text: &str) -> Value {
     match shape {
         Shape::OrOff(of) | Shape::OrAuto(of) => preset(of, text),
         Shape::Bool => json!(text == "true"),
-        Shape::Integer(..) | Shape::Numbers(_) => text
+        Shape::Integer(..) | Shape::Numbers(_) | Shape::Cost => text
             .parse::<u64>()
             .map_or_else(|_| json!(text), |number| json!(number)),
         _ => json!(text),
@@ -91,6 +92,7 @@ fn value(shape: &'static Shape) -> Value {
     match shape {
         Shape::Bool => or_reference(json!({ "type": "boolean" })),
         Shape::Integer(min, max) => or_reference(integer(*min, *max)),
+        Shape::Cost => either(vec![integer(1, u64::MAX), define("cost")]),
         Shape::Numbers(all) => or_reference(json!({ "enum": all })),
         Shape::Words(now, _) => or_reference(json!({ "enum": now })),
         Shape::LogKey => {
@@ -105,6 +107,12 @@ fn value(shape: &'static Shape) -> Value {
                 .chain(numbers.map(Value::from))
                 .collect();
             or_reference(json!({ "enum": all }))
+        }
+        Shape::FailureKind => {
+            let words: Vec<&str> = breakers::WORDS.iter().map(|(word, _)| *word).collect();
+            let status = json!({ "type": "string", "pattern": "^(4(?!29)|5)[0-9]{2}$" });
+            let number = json!({ "type": "integer", "minimum": 400, "maximum": 599, "not": { "const": 429 } });
+            or_reference(json!({ "anyOf": [{ "enum": words }, status, number] }))
         }
         Shape::Duration(least) => define(if *least == 0 {
             "duration"
@@ -156,6 +164,7 @@ fn definition(shape: &Shape) -> &'static str {
         Shape::Authority => "authority",
         Shape::Path => "path",
         Shape::Method => "method",
+        Shape::Statuses => "statuses",
         Shape::FieldName => "field",
         Shape::HeaderValue => "line",
         Shape::LogFormat => "logFormat",
@@ -218,6 +227,7 @@ fn definitions() -> Map<String, Value> {
             format!(r"[0-9.]+(:{PORT})?|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.%]+\](:{PORT})?"),
         ),
         ("cookie", "The name of a cookie.", TOKEN.into()),
+        ("cost", "header:NAME.", format!("header:{TOKEN}")),
         ("keyPart", "Who shares: client_ip header:NAME.", key_part()),
         (
             "host",
@@ -260,7 +270,9 @@ fn definitions() -> Map<String, Value> {
     // What YAML takes for a number or a boolean is a text where a text belongs.
     let scalar = json!(["string", "number", "boolean"]);
     let name = format!(r"^({NAME})$|\$\{{");
+    let statuses = r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?$|\$\{";
     all.extend([
+        ("statuses".to_owned(), json!({ "type": ["string", "integer"], "pattern": statuses, "minimum": 100, "maximum": 599, "description": "A status code, or a range of them: 204 200-299." })),
         ("name".to_owned(), json!({ "type": scalar, "pattern": name, "description": "A name: lower-case letters, digits, `_` and `-`." })),
         ("line".into(), json!({ "type": scalar, "pattern": r"^[^\r\n]*$", "description": "One line." })),
         ("text".into(), json!({ "type": scalar })),

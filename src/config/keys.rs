@@ -1,7 +1,10 @@
 //! Every key of the contract: the one table from which files are checked, defaults taken and documentation made.
 //! It begins at `ROOT`; tables of which this version has nothing yet are in `keys_later`.
 
+use super::keys_breaker::*;
+use super::keys_health::*;
 use super::keys_later::*;
+use super::keys_limits::*;
 use super::keys_resilience::*;
 use super::schema::Preset::{Absent, Derived, Required, Value};
 use super::schema::Shape::{
@@ -40,9 +43,9 @@ tables! {
         "drain" Table(DRAIN), Absent, Live, Now, "What SIGTERM does.";
         "logging" Table(LOGGING), Absent, Live, Now, "The control log and the access log.";
         "errors" AnyOf(&[Words(&["full", "reason"], &[]), Table(ERRORS)]), Absent, Live, Now, "Answers that the gateway makes itself.";
-        "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Later, "Bounds all limiter state together.";
-        "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Later, "Named limits, shared by all that name them.";
-        "stores" Names(&Table(STORE)), Absent, Live, Later, "Where limits that several gateways share are kept.";
+        "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Now, "Bounds all limiter state together.";
+        "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Now, "Named limits, shared by all that name them.";
+        "stores" Names(&Table(STORE)), Absent, Live, Now, "Where limits that several gateways share are kept.";
         "auth" Names(&Table(AUTH)), Absent, Live, Later, "Named providers that say who a client is.";
         "tracing" Table(TRACING), Absent, Live, Later, "Spans for a collector.";
     }
@@ -56,7 +59,7 @@ tables! {
         "timeouts" Table(LISTENER_TIMEOUTS), Absent, Live, Now, "Deadlines of client connections.";
         "limits" Table(LISTENER_LIMITS), Absent, Live, Now, "Bounds of client connections.";
         "tls" Table(TLS), Absent, Live, Now, "Serves HTTPS, and nothing else; without it clear text.";
-        "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits applied before routing.";
+        "rate_limits" OrOff(&List(&AnyOf(&[Name, Table(USED_LIMIT)]))), Value("[]"), Live, Now, "Limits applied before routing: names, `{limit: NAME, cost: 5}`, or policies written here. All must admit.";
     }
     #[doc = "`listeners[].tls`."]
     TLS {
@@ -114,13 +117,13 @@ tables! {
         "max_in_flight" OrOff(&Integer(1, MANY)), Value("1024"), Live, Later, "Bulkhead: most requests at once; 503 beyond.";
         "queue" Table(QUEUE), Absent, Live, Later, "Where requests beyond `max_in_flight` wait.";
         "tls" Table(UPSTREAM_TLS), Absent, Live, Now, "How endpoints are verified.";
-        "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Later, "Active probes.";
-        "ejection" OrOff(&Table(EJECTION)), Absent, Live, Later, "Endpoints that fail are left out for a while.";
-        "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Later, "Stops sending when the upstream fails.";
+        "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Now, "Active probes of each endpoint, beside all requests; `{}` means all defaults.";
+        "ejection" OrOff(&Table(EJECTION)), Absent, Live, Now, "An endpoint that fails several times in a row is left out for a while; at least one stays.";
+        "circuit_breaker" OrOff(&Table(CIRCUIT_BREAKER)), Value("off"), Live, Now, "Leaves an upstream that fails alone, and tries it again with care; `{}` means all its defaults. While it is open: 503 with `Retry-After`.";
         "retry_budget" OrOff(&Table(RETRY_BUDGET)), Absent, Live, Now, "Bounds retries to this upstream, of all routes together.";
-        "panic_below" OrOff(&Percent), Value("off"), Live, Later, "Below this share of serving endpoints all are used again.";
-        "slow_start" OrOff(&Duration(1)), Value("off"), Live, Later, "Time over which an endpoint that came back grows to its full share.";
-        "failover" List(&Name), Absent, Live, Later, "Upstreams that take over.";
+        "panic_below" OrOff(&Percent), Value("off"), Live, Now, "Below this share of endpoints that serve all are used again, whatever probes and failures say of them.";
+        "slow_start" OrOff(&Duration(1)), Value("off"), Live, Now, "Time over which an endpoint that came, or came back, grows from a tenth to its full share.";
+        "failover" List(&Name), Absent, Live, Now, "Upstreams that take over, in this order, while no endpoint may serve; needs a `health_check`.";
     }
     #[doc = "One entry of `upstreams.*.endpoints`."]
     ENDPOINT {
@@ -130,7 +133,7 @@ tables! {
     }
     #[doc = "`upstreams.*.balance` as a map."]
     BALANCE {
-        "hash" OneOrMore(&KeyPart), Absent, Live, Now, "One endpoint for one key: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route`, `connection` or `global`, or a list of them. Where endpoints change, only their keys move; a request without the key goes as by `least_requests`.";
+        "hash" OneOrMore(&KeyPart), Absent, Live, Now, "One endpoint for one key: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `client_cert`, `host`, `path`, `method`, `route`, `connection` or `global`, or a list of them. Where endpoints change, only their keys move; a request without the key goes as by `least_requests`.";
         "sticky_cookie" Table(STICKY), Absent, Live, Now, "A cookie of the gateway's own names the endpoint; without one of an endpoint that serves, a request goes as by `least_requests`.";
     }
     #[doc = "`upstreams.*.balance.sticky_cookie`."]
@@ -164,57 +167,6 @@ tables! {
         "client_key" Text, Absent, Live, Now, "PEM file with its key.";
         "insecure_skip_verify" Bool, Value("false"), Live, Now, "Believes everybody.";
     }
-    #[doc = "`upstreams.*.health_check`."]
-    HEALTH_CHECK {
-        "path" Path, Value("/healthz"), Live, Later, "What is asked for.";
-        "interval" Duration(1), Value("5s"), Live, Later, "How often.";
-        "timeout" Duration(1), Value("2s"), Live, Later, "How long an answer may take.";
-        "healthy" Integer(1, 1000), Value("2"), Live, Later, "Good answers until it serves again.";
-        "unhealthy" Integer(1, 1000), Value("3"), Live, Later, "Bad answers until it is left out.";
-        "expect" Text, Value("200-299"), Live, Later, "Status codes of a good answer.";
-    }
-    #[doc = "`upstreams.*.ejection`."]
-    EJECTION {
-        "consecutive_failures" Integer(1, MANY), Value("3"), Live, Later, "Failures in a row until an endpoint is left out.";
-        "base" Duration(1), Value("30s"), Live, Later, "For how long, the first time.";
-        "max_percent" Integer(0, 100), Value("50"), Live, Later, "Most endpoints left out at once, in percent.";
-    }
-    #[doc = "`upstreams.*.circuit_breaker`."]
-    CIRCUIT_BREAKER {
-        "scope" Words(&["upstream", "endpoint"], &[]), Value("upstream"), Live, Later, "One breaker for all endpoints, or one each.";
-        "consecutive_failures" OrOff(&Integer(1, MANY)), Value("5"), Live, Later, "Closed to open.";
-        "failure_rate" OrOff(&Table(FAILURE_RATE)), Value("off"), Live, Later, "Closed to open, by share.";
-        "slow_rate" OrOff(&Table(SLOW_RATE)), Value("off"), Live, Later, "Closed to open, by slow answers.";
-        "open_for" Duration(1), Value("60s"), Live, Later, "Open to half-open.";
-        "max_open_for" Duration(1), Derived("`open_for`"), Live, Later, "Lets `open_for` double at each re-opening, up to this.";
-        "half_open_successes" Integer(1, MANY), Value("2"), Live, Later, "Half-open to closed.";
-        "half_open_probes" Integer(1, MANY), Value("1"), Live, Later, "Most probes in flight at once.";
-        "half_open_timeout" Duration(1), Value("10s"), Live, Later, "A slower probe is a failure.";
-        "failures" List(&Text), Value("[connect, timeout, reset, 5xx]"), Live, Later, "What counts as a failure.";
-        "stream_stable_after" Duration(1), Value("1s"), Live, Later, "A body that streams this long is a success.";
-        "fallback" Table(FALLBACK), Absent, Live, Later, "What is answered while open.";
-        "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Later, "`observe` refuses nothing.";
-    }
-    #[doc = "`circuit_breaker.failure_rate`."]
-    FAILURE_RATE {
-        "percent" Percent, Value("50%"), Live, Later, "The share at or above which it opens.";
-        "window" Duration(1), Value("10s"), Live, Later, "Over which time.";
-        "min_requests" Integer(1, MANY), Value("20"), Live, Later, "Fewer say nothing.";
-    }
-    #[doc = "`circuit_breaker.slow_rate`."]
-    SLOW_RATE {
-        "percent" Percent, Value("80%"), Live, Later, "The share at or above which it opens.";
-        "slower_than" Duration(1), Value("2s"), Live, Later, "Time to the answer's head that is slow.";
-        "window" Duration(1), Value("10s"), Live, Later, "Over which time.";
-        "min_requests" Integer(1, MANY), Value("20"), Live, Later, "Fewer say nothing.";
-    }
-    #[doc = "`circuit_breaker.fallback`."]
-    FALLBACK {
-        "status" Integer(200, 599), Value("503"), Live, Later, "Status code.";
-        "headers" Fields(&Many(&HeaderValue)), Absent, Live, Later, "Header fields.";
-        "body" Body, Absent, Live, Later, "Body.";
-        "upstream" Name, Absent, Live, Later, "Another upstream instead of a fixed answer.";
-    }
     #[doc = "`upstreams.*.retry_budget`."]
     RETRY_BUDGET {
         "percent" Percent, Value("20%"), Live, Now, "Retries as a share of requests.";
@@ -233,8 +185,8 @@ tables! {
         "response_headers" Table(CHANGES), Absent, Live, Now, "Changes header fields of the answer: remove, then set, then add.";
         "timeouts" Table(ROUTE_TIMEOUTS), Absent, Live, Now, "Deadlines of this route.";
         "retry" OrOff(&Table(RETRY)), Absent, Live, Now, "When a request is tried again.";
-        "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits, all of which must admit.";
-        "max_in_flight" OrOff(&AnyOf(&[Integer(1, MANY), Table(PER_KEY)])), Value("off"), Live, Later, "Most requests at once; 429 beyond.";
+        "rate_limits" OrOff(&List(&AnyOf(&[Name, Table(USED_LIMIT)]))), Value("[]"), Live, Now, "Limits, all of which must admit: names, `{limit: NAME, cost: 5}`, or policies written here; 429.";
+        "max_in_flight" OrOff(&AnyOf(&[Integer(1, MANY), Table(IN_FLIGHT)])), Value("off"), Live, Now, "Most requests at once, of all or `{key, limit}` of one key; 429 beyond.";
         "auth" List(&Text), Value("[]"), Live, Later, "Providers, any of which suffices.";
         "ip" Table(IP), Absent, Live, Later, "Which clients are let in.";
         "cors" Table(CORS), Absent, Live, Later, "Cross-origin requests of browsers.";

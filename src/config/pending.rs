@@ -11,8 +11,7 @@ pub fn not_yet_in_force(config: &Config) -> Vec<String> {
     UPSTREAMS.map(String::from).to_vec()
 }
 
-const UPSTREAMS: [&str; 3] = [
+const UPSTREAMS: [&str; 2] = [
     "upstreams have no bulkhead: the default `max_in_flight: 1024` comes later",
-    "endpoints that fail are not left out: the default `ejection` comes later",
     "WebSockets are relayed as bytes: the defaults `ping_interval: 30s`, `max_lifetime: 24h` and `max_message` come later, and `idle_timeout: 300s` holds",
 ];

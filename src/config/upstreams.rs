@@ -7,7 +7,9 @@ use super::keys;
 use super::node::Node;
 use super::report::Report;
 use super::tls::Named;
-use super::{Balance, Endpoint, balances, endpoints, upstream_tls};
+use super::{
+    Balance, CircuitBreaker, Endpoint, Health, balances, breakers, endpoints, health, upstream_tls,
+};
 
 /// One entry of `upstreams`.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,10 @@ pub struct Upstream {
     pub pool: PoolPolicy,
     /// Bounds retries, of all routes together; `None` = off.
     pub retry_budget: Option<RetryBudget>,
+    /// When it is left alone; `None` = off.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Who of the endpoints serves, and who stands in for them.
+    pub health: Health,
 }
 
 /// `upstreams.*.timeouts`; `None` = off.
@@ -69,10 +75,13 @@ pub(super) fn parse(
         .node("upstreams")
         .and_then(Node::map)
         .unwrap_or_default();
-    entries
+    let mut upstreams: Vec<Upstream> = entries
         .iter()
         .map(|(key, node)| parse_upstream(&key.text, node, named, report))
-        .collect()
+        .collect();
+    breakers::resolve(root, &mut upstreams, report);
+    health::join(root, &mut upstreams, report);
+    upstreams
 }
 
 fn parse_upstream(name: &str, node: &Node, named: &mut Named<'_>, report: &mut Report) -> Upstream {
@@ -86,6 +95,8 @@ fn parse_upstream(name: &str, node: &Node, named: &mut Named<'_>, report: &mut R
         timeouts: parse_timeouts(&fields.section("timeouts")),
         pool: parse_pool(&fields.section("pool")),
         retry_budget: parse_budget(&fields),
+        circuit_breaker: breakers::parse(&fields, report),
+        health: health::parse(&fields, report),
     }
 }
 

@@ -8,6 +8,7 @@ mod cut;
 mod gateway;
 mod histogram;
 mod labels;
+mod limits;
 pub mod names;
 mod per_worker;
 pub mod process;
@@ -22,6 +23,7 @@ pub use cut::Cut;
 pub use gateway::{GatewayStats, ReloadResult};
 pub use histogram::{BOUNDS, BUCKETS, Histogram, Totals};
 pub use labels::{method_index, method_label, status_index, status_label};
+pub use limits::{Decision, LimitStats};
 pub use names::Metric;
 pub use per_worker::{Counter, Gauge};
 pub use series::Series;
@@ -147,6 +149,8 @@ pub struct EndpointStats {
     pub idle: Gauge,
     /// Connections that carry a request.
     pub busy: Gauge,
+    /// Times that it was left out after failures in a row.
+    pub ejections: Counter,
 }
 
 impl EndpointStats {
@@ -157,6 +161,7 @@ impl EndpointStats {
             requests: Series::new(workers),
             idle: Gauge::new(workers),
             busy: Gauge::new(workers),
+            ejections: Counter::new(workers),
         }
     }
 
@@ -165,6 +170,12 @@ impl EndpointStats {
     pub fn count_request(&self, worker: usize, status: http::StatusCode) {
         self.requests
             .add(worker, u32::from(status_index(status)), 1);
+    }
+
+    /// Writes whether an endpoint may serve.
+    pub fn write_health(page: &mut Page, upstream: &str, endpoint: &str, is_healthy: bool) {
+        let value = f64::from(u8::from(is_healthy));
+        page.value(Metric::EndpointHealthy, &[upstream, endpoint], value);
     }
 
     /// Writes what was counted.
@@ -184,6 +195,8 @@ impl EndpointStats {
                 gauge,
             );
         }
+        let labels = [upstream, endpoint];
+        write_counter(page, Metric::EndpointEjections, &labels, &self.ejections);
     }
 }
 

@@ -3,16 +3,18 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
+use super::breaker::{Asker, ask, may_try_again, refusal};
 use super::drain_rest::read_out;
 use super::exchange::Exchange;
 use super::forward::{Plan, is_repeatable};
 use super::retry::{Try, Verdict, decide};
 use super::wait::pause;
 use super::worker::Worker;
+use crate::breaker::outcome::Outcome;
 use crate::http::reply::Refusal;
 use crate::http::upload::RequestBody;
 use crate::snapshot::shared::Pin as Pinned;
@@ -31,6 +33,8 @@ pub(super) struct Failure {
     refusal: Option<Refusal>,
     /// May the endpoint have seen any of the request?
     sent: bool,
+    /// What it tells of the endpoint.
+    outcome: Outcome,
 }
 
 impl Failure {
@@ -38,6 +42,7 @@ impl Failure {
     pub(super) fn of(cause: Cause, refusal: Refusal, sent: bool) -> Box<Failure> {
         Box::new(Failure {
             cause: Some(cause),
+            outcome: Outcome::of_reason(refusal.reason),
             refusal: Some(refusal),
             sent,
         })
@@ -47,15 +52,23 @@ impl Failure {
     pub(super) fn last(refusal: Refusal) -> Box<Failure> {
         Box::new(Failure {
             cause: None,
+            outcome: Outcome::of_reason(refusal.reason),
             refusal: Some(refusal),
             sent: true,
         })
     }
 
+    /// The same, of which the endpoint is innocent.
+    pub(super) fn innocently(mut self: Box<Self>) -> Box<Failure> {
+        self.outcome = Outcome::Neutral;
+        self
+    }
+
     /// An answer whose status may be tried again.
-    pub(super) fn answered(status: u16) -> Box<Failure> {
+    pub(super) fn answered(status: StatusCode) -> Box<Failure> {
         Box::new(Failure {
-            cause: Some(Cause::Status(status)),
+            cause: Some(Cause::Status(status.as_u16())),
+            outcome: Outcome::Answered(status),
             refusal: None,
             sent: true,
         })
@@ -73,6 +86,7 @@ pub(super) async fn go_on(
     plan: &Plan<'_>,
     failure: Failure,
 ) -> Result<bool, Refusal> {
+    exchange.fail(failure.outcome);
     let verdict = match failure.cause {
         Some(cause) => weigh(exchange, request, plan, cause, failure.sent),
         None => Verdict::GiveUp,
@@ -94,7 +108,40 @@ pub(super) async fn go_on(
         pause(exchange, delay).await;
         exchange.client.worker.read_clock();
     }
+    enter_again(exchange, plan)?;
     Ok(true)
+}
+
+/// The next attempt passes the breaker of the upstream like the first. The permit of the last one serves, where nothing
+/// has moved; a probe's does not: each probe has its own.
+fn enter_again(exchange: &mut Exchange, plan: &Plan<'_>) -> Result<(), Refusal> {
+    let upstream = &exchange.pin.upstreams[plan.upstream];
+    let state = &upstream.state.circuit.state;
+    let worker = &exchange.client.worker;
+    let last = exchange.last.take();
+    if last
+        .as_ref()
+        .is_some_and(|last| state.still_holds(&last.permit))
+    {
+        exchange.permit = last.map(|last| last.permit);
+        return Ok(());
+    }
+    let asker = Asker {
+        now: worker.recent(),
+        worker: worker.index,
+    };
+    match ask(upstream, asker) {
+        Ok(permit) => {
+            exchange.permit = permit;
+            Ok(())
+        }
+        Err(refused) => {
+            let refusal = refusal(upstream, refused);
+            exchange.last = last;
+            exchange.settle_last();
+            Err(refusal)
+        }
+    }
 }
 
 /// Puts the request that was sent last back in its place, made anew from what is remembered of it.
@@ -129,6 +176,7 @@ fn weigh(
 ) -> Verdict {
     let worker = exchange.client.worker.clone();
     let upstream = &exchange.pin.upstreams[plan.upstream];
+    let now = worker.read_clock();
     let tried = Try {
         cause,
         tried: exchange.attempts,
@@ -136,11 +184,15 @@ fn weigh(
         sent,
         replayable: request.is_some() || is_remembered(exchange),
         answer_begun: began_to_answer(exchange, cause),
-        other_endpoint: upstream.endpoints.len() > 1,
-        now: worker.read_clock(),
+        other_endpoint: upstream.count_serving(now) > 1,
+        now,
         due: plan.due,
         random: worker.random(),
     };
+    let held = exchange.last.as_ref().map(|last| &last.permit);
+    if !may_try_again(upstream, held, tried.now) {
+        return Verdict::GiveUp;
+    }
     decide(plan.retry, &tried, || {
         upstream.budget.as_ref().is_none_or(|policy| {
             // This one is among the requests that the budget is a share of.
@@ -164,6 +216,7 @@ fn count(exchange: &Exchange, plan: &Plan<'_>, cause: Cause) {
 }
 
 fn give_up(exchange: &mut Exchange, refusal: Option<Refusal>) -> Result<bool, Refusal> {
+    exchange.settle_last();
     match refusal {
         None => Ok(false),
         Some(refusal) => {

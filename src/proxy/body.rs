@@ -8,6 +8,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
+use crate::breaker::outcome::Outcome;
 use crate::error::Reason;
 use crate::http::fields;
 use crate::http::guard::WRITE_BLOCKED;
@@ -62,6 +63,7 @@ impl Relay {
     /// The body has been handed over whole.
     pub fn finish(&mut self) {
         self.exchange.keep_connection();
+        self.exchange.conclude_whole();
         self.exchange.end();
     }
 
@@ -109,6 +111,8 @@ impl Relay {
             .as_ref()
             .and_then(|u| super::forward::fault_of(u.progress()))
             .unwrap_or(reason);
+        self.exchange.client.worker.read_clock();
+        self.exchange.conclude(Outcome::of_reason(reason));
         self.exchange.failed(reason);
         self.exchange.end();
         BrokenBody(reason)

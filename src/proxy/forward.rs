@@ -11,10 +11,14 @@ use tokio::time::timeout;
 
 use super::again::{Failure, go_on};
 use super::answer::accept;
+use super::breaker::{Asker, ask_endpoint, refusal};
 use super::exchange::Exchange;
 use super::open::open;
+use super::outcome::is_uploading;
 use super::retry::is_idempotent;
 use super::wait::wait_for_head;
+use crate::breaker::Refused;
+use crate::breaker::outcome::Outcome;
 use crate::error::Reason;
 use crate::http::reply::Refusal;
 use crate::http::upload::{Progress, RequestBody, Upload};
@@ -67,16 +71,19 @@ pub async fn forward(
     let mut avoid = None;
     loop {
         match try_once(exchange, request, plan, &mut avoid).await {
-            Ok(()) => return finish(exchange).await,
+            Ok(()) => break,
             // Boxed: a failure is rare, and what comes of it would be every request's size.
             Err(failure) => {
                 let going_on = Box::pin(go_on(exchange, request, plan, *failure)).await?;
                 if !going_on {
-                    return finish(exchange).await;
+                    break;
                 }
             }
         }
     }
+    finish(exchange).await.inspect_err(|refusal| {
+        exchange.conclude(Outcome::of_reason(refusal.reason));
+    })
 }
 
 /// One try; `avoid` is the endpoint of the try before, and becomes that of this one.
@@ -106,11 +113,11 @@ async fn try_once(
         }
         let keeps = replayable && (reused || plan.retry.repeats_what_was_sent());
         match attempt(exchange, request, plan, due, keeps).await {
-            Outcome::Answered => return Ok(()),
-            Outcome::Failed(failure) => return Err(failure),
-            Outcome::Stale(unsent) if !reused => return Err(unsent),
+            Heard::Answered => return Ok(()),
+            Heard::Failed(failure) => return Err(failure),
+            Heard::Stale(unsent) if !reused => return Err(unsent),
             // The endpoint closed it while it lay idle. That is nobody's failure, and no attempt.
-            Outcome::Stale(_) => {
+            Heard::Stale(_) => {
                 exchange.connection = None;
                 reused = false;
             }
@@ -148,11 +155,22 @@ fn choose(
     };
     let upstream = &exchange.pin.upstreams[plan.upstream];
     let Some(index) = upstream.pick(&ask) else {
-        let detail = format!("upstream {} has no endpoint", upstream.name);
+        let detail = match upstream.endpoints.len() {
+            0 => format!("upstream {} has no endpoint", upstream.name),
+            n => format!(
+                "of the {n} endpoints of upstream {} none may serve",
+                upstream.name
+            ),
+        };
         return Err(Failure::last(Refusal::because(
             Reason::NoHealthyEndpoint,
             detail,
         )));
+    };
+    let index = if upstream.breaking.is_some() {
+        pass(exchange, plan.upstream, index, &ask)?
+    } else {
+        index
     };
     *avoid = Some(index);
     exchange.hold(plan.upstream, index, now);
@@ -174,13 +192,45 @@ fn choose(
     Ok((exchange.connection.is_some(), replayable))
 }
 
+/// Where each endpoint has a breaker: the one to use, with its permit, which is the one that was `picked` unless its
+/// breaker is open.
+#[cold]
+fn pass(
+    exchange: &mut Exchange,
+    upstream: usize,
+    picked: usize,
+    ask: &Ask,
+) -> Result<usize, Box<Failure>> {
+    let pin = exchange.pin.clone();
+    let upstream = &pin.upstreams[upstream];
+    if upstream.circuit_of_endpoint(picked).is_none() {
+        return Ok(picked);
+    }
+    let asker = Asker {
+        now: ask.now,
+        worker: exchange.client.worker.index,
+    };
+    let mut refused = Refused { left: None };
+    for index in std::iter::once(picked).chain(upstream.others(picked, ask)) {
+        match ask_endpoint(upstream, index, asker) {
+            Ok(permit) => {
+                exchange.permit = permit;
+                return Ok(index);
+            }
+            Err(why) => refused = why,
+        }
+    }
+    let refused = upstream.look_for_endpoint(ask.now).err().unwrap_or(refused);
+    Err(Failure::last(refusal(upstream, refused)))
+}
+
 /// May the request reach an endpoint twice? Whoever opens a WebSocket may have been heard, whatever the method says.
 pub(super) fn is_repeatable(exchange: &Exchange) -> bool {
     is_idempotent(&exchange.method) && exchange.opening.is_none()
 }
 
 /// What came of sending a request on one connection.
-enum Outcome {
+enum Heard {
     /// The exchange holds the answer.
     Answered,
     Failed(Box<Failure>),
@@ -195,9 +245,9 @@ async fn attempt(
     plan: &Plan<'_>,
     due: Option<Nanos>,
     keeps: bool,
-) -> Outcome {
+) -> Heard {
     let (Some(sent), Some(connection)) = (request.take(), &mut exchange.connection) else {
-        return Outcome::Failed(Failure::last(Refusal::from(Reason::InternalError)));
+        return Heard::Failed(Failure::last(Refusal::from(Reason::InternalError)));
     };
     if let Some(opening) = &mut exchange.opening {
         opening.heir = Some(connection.heir.claim());
@@ -210,20 +260,20 @@ async fn attempt(
     let sending = connection.sender.try_send_request(sent);
     match wait_for_head(exchange, plan, due, sending).await {
         Some(Ok(response)) => {
-            let status = response.status().as_u16();
+            let status = response.status();
             exchange.answer = Some(response);
-            if status >= 500 && plan.retry.repeats_status(status) {
-                return Outcome::Failed(Failure::answered(status));
+            if status.is_server_error() && plan.retry.repeats_status(status.as_u16()) {
+                return Heard::Failed(Failure::answered(status));
             }
-            Outcome::Answered
+            Heard::Answered
         }
         Some(Err(error)) => judge(exchange, request, error, keeps),
         None if stalls(exchange, due) => {
             let detail = "neither took more of the request nor answered";
             let refusal = blame(exchange, Reason::UpstreamTimeout, detail);
-            Outcome::Failed(Failure::last(refusal))
+            Heard::Failed(Failure::last(refusal))
         }
-        None => Outcome::Failed(late(exchange, plan, "before an answer came", true)),
+        None => Heard::Failed(late(exchange, plan, "before an answer came", true)),
     }
 }
 
@@ -234,13 +284,13 @@ fn judge(
     request: &mut Option<Request<RequestBody>>,
     mut error: TrySendError<Request<RequestBody>>,
     keeps: bool,
-) -> Outcome {
+) -> Heard {
     if let Some(unsent) = error.take_message() {
         *request = Some(unsent);
         exchange.connection = None;
         let detail = "closed a new connection before the request";
         let refusal = blame(exchange, Reason::UpstreamReset, detail);
-        return Outcome::Stale(Failure::of(Cause::RefusedStream, refusal, false));
+        return Heard::Stale(Failure::of(Cause::RefusedStream, refusal, false));
     }
     let error = error.into_error();
     if let Some(reason) = exchange
@@ -249,13 +299,13 @@ fn judge(
         .and_then(|u| fault_of(u.progress()))
     {
         exchange.connection = None;
-        return Outcome::Failed(Failure::last(Refusal::from(reason)));
+        return Heard::Failed(Failure::last(Refusal::from(reason)));
     }
     let broken = error.is_incomplete_message() || is_io(&error) || error.is_canceled();
     if !broken && !error.is_closed() {
         exchange.connection = None;
         let refusal = blame(exchange, Reason::UpstreamProtocolError, &error.to_string());
-        return Outcome::Failed(Failure::last(refusal));
+        return Heard::Failed(Failure::last(refusal));
     }
     let refusal = blame(exchange, Reason::UpstreamReset, &error.to_string());
     let failure = Failure::of(Cause::Reset, refusal, true);
@@ -264,9 +314,9 @@ fn judge(
         .as_ref()
         .is_some_and(|connection| !connection.tap.answered());
     if keeps && untouched && super::again::remake(exchange, request) {
-        return Outcome::Stale(failure);
+        return Heard::Stale(failure);
     }
-    Outcome::Failed(failure)
+    Heard::Failed(failure)
 }
 
 /// What a broken upload means for the answer.
@@ -296,11 +346,21 @@ pub(super) fn late(exchange: &Exchange, plan: &Plan<'_>, stage: &str, sent: bool
     let now = exchange.client.worker.read_clock();
     if plan.due.is_some_and(|due| due <= now) {
         let detail = format!("the time for the whole request was over {stage}");
-        return Failure::last(blame(exchange, Reason::UpstreamTimeout, &detail));
+        let refusal = blame(exchange, Reason::UpstreamTimeout, &detail);
+        return judge_time(exchange, Failure::last(refusal));
     }
     let detail = format!("the time for one try was over {stage}");
     let refusal = blame(exchange, Reason::UpstreamTimeout, &detail);
-    Failure::of(Cause::Timeout, refusal, sent)
+    judge_time(exchange, Failure::of(Cause::Timeout, refusal, sent))
+}
+
+/// Where the client was still sending, it may be the one who took so long.
+fn judge_time(exchange: &Exchange, failure: Box<Failure>) -> Box<Failure> {
+    if is_uploading(exchange.upload.as_ref()) {
+        failure.innocently()
+    } else {
+        failure
+    }
 }
 
 #[cold]

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::exchange::Exchange;
 use super::tunnel::Session;
+use crate::breaker::outcome::Outcome;
 use crate::error::{Origin, Reason};
 use crate::time::Nanos;
 use crate::upstream::Upstream;
@@ -37,6 +38,7 @@ impl Exchange {
             answered: false,
             since: now,
         };
+        self.begin_trial(upstream, endpoint, now);
         if counted {
             self.endpoint_of(lease).enter();
         }
@@ -76,14 +78,16 @@ impl Exchange {
     }
 
     /// The same name's address of the other family, by its place among the endpoints, unless nobody could connect to it
-    /// just now.
+    /// just now or it is left out.
     #[must_use]
     pub fn sibling(&self, now: Nanos) -> Option<(usize, SocketAddr)> {
         let lease = self.lease?;
         let endpoints = &self.upstream_of(lease).endpoints;
         let index = endpoints[lease.endpoint as usize].sibling? as usize;
-        let state = &endpoints.get(index)?.state;
-        (!state.is_shunned(now)).then_some((index, state.address))
+        let ejects = self.upstream_of(lease).ejection.is_some();
+        let endpoint = endpoints.get(index)?;
+        let serves = !endpoint.state.is_shunned(now) && endpoint.bars(now, ejects).is_empty();
+        serves.then_some((index, endpoint.state.address))
     }
 
     /// The attempt goes on at another endpoint of the same upstream.
@@ -101,6 +105,7 @@ impl Exchange {
             self.endpoint_of(new).enter();
         }
         self.lease = Some(new);
+        self.move_trial(new.endpoint);
         if let Some(note) = &mut self.note {
             note.endpoint = Some((new.upstream, new.endpoint));
         }
@@ -124,6 +129,7 @@ impl Exchange {
         lease.answered = true;
         self.time(lease, now);
         self.lease = Some(lease);
+        self.note_head(status, now);
     }
 
     /// An answer that the client gets has begun.
@@ -148,10 +154,13 @@ impl Exchange {
         if !lease.answered {
             self.time(lease, now);
         }
+        // Whoever knew better has said so before.
+        self.conclude(Outcome::Neutral);
     }
 
     /// Passes what is held of the endpoint on to a tunnel, which gives it back at its own end.
     pub fn hand_over(&mut self) -> Option<Session> {
+        let trial = self.hand_trial();
         let lease = self.lease.take()?;
         let endpoint = lease.endpoint as usize;
         Some(Session::open(
@@ -160,6 +169,7 @@ impl Exchange {
             self.upstream_of(lease).endpoints[endpoint].state.clone(),
             lease.counted,
             self.client.worker.recent(),
+            trial,
         ))
     }
 

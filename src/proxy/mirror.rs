@@ -64,6 +64,9 @@ pub(super) fn send_copies(
         if drawn >= u128::from(*per_million) {
             continue;
         }
+        if !exchange.pin.upstreams[*upstream].takes_copies() {
+            continue;
+        }
         let Some(place) = Place::take() else { return };
         let body = match body {
             RequestBody::Upload(upload, _) => RequestBody::Copy(upload.copy()),

@@ -75,7 +75,9 @@ async fn await_next(
         Some(Ok(Turn::Use(connection))) => Ok(Next::Use(connection)),
         Some(Ok(Turn::Dial(permit))) => Ok(Next::Dial(Some(permit))),
         Some(Err(QueueFull)) => Err(overloaded(exchange, "too many wait for a connection")),
-        None if end < until => Err(late(exchange, plan, "before a connection was free", false)),
+        None if end < until => {
+            Err(late(exchange, plan, "before a connection was free", false).innocently())
+        }
         None => Err(overloaded(exchange, "no connection came free in time")),
     }
 }
@@ -112,8 +114,11 @@ async fn connect(
         Some(Err(error)) => error,
         None => return Err(late(exchange, plan, "while connecting", false)),
     };
-    endpoint.connect_failed(exchange.client.worker.read_clock());
-    complain(exchange);
+    let own_lack = error.is_own_lack();
+    if !own_lack {
+        endpoint.connect_failed(exchange.client.worker.read_clock());
+        complain(exchange);
+    }
     let (reason, detail) = match error {
         DialError::TimedOut => (
             Reason::UpstreamConnectTimeout,
@@ -129,7 +134,13 @@ async fn connect(
         ),
     };
     let refusal = blame(exchange, reason, &detail);
-    Err(Failure::of(Cause::Connect, refusal, false))
+    let failure = Failure::of(Cause::Connect, refusal, false);
+    // What the gateway lacks is nothing that endpoints are left out for.
+    Err(if own_lack {
+        failure.innocently()
+    } else {
+        failure
+    })
 }
 
 /// The attempt goes on at the endpoint that was there first; one that lost is avoided for a while.

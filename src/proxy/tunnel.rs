@@ -20,7 +20,9 @@ use pipe::{Flow, Pipe};
 use watch::Watch;
 
 use super::exchange::Exchange;
+use super::trials::Key;
 use super::worker::Worker;
+use crate::breaker::outcome::{Fault, Outcome};
 use crate::http::upgrade::Handshake;
 use crate::metrics::{ClosedBy, RouteStats};
 use crate::time::Nanos;
@@ -81,17 +83,20 @@ pub struct Session {
     counted: bool,
     opened: Nanos,
     closed_by: ClosedBy,
+    /// Of the attempt that it goes back to, until it has lived for long enough.
+    trial: Option<Key>,
 }
 
 impl Session {
     /// Begins at `opened`; takes over what the exchange held of `endpoint`.
     #[must_use]
-    pub fn open(
+    pub(super) fn open(
         worker: Rc<Worker>,
         route: Arc<RouteStats>,
         endpoint: Arc<EndpointState>,
         counted: bool,
         opened: Nanos,
+        trial: Option<Key>,
     ) -> Session {
         route.sockets().opened(worker.index);
         Session {
@@ -102,6 +107,25 @@ impl Session {
             opened,
             // Until the tunnel runs only the client can end it.
             closed_by: ClosedBy::Client,
+            trial,
+        }
+    }
+}
+
+impl Session {
+    /// One of the two has ended. Who was asked to close may be the first to do so (RFC 6455, section 7.1.1).
+    fn note_end(&mut self, by: ClosedBy, client_took_leave: bool) {
+        let is_dropped = by == ClosedBy::Upstream && !client_took_leave;
+        self.conclude(if is_dropped {
+            Outcome::Failed(Fault::Reset)
+        } else {
+            Outcome::Neutral
+        });
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        if let Some(key) = self.trial.take() {
+            self.worker.conclude(key, outcome);
         }
     }
 }
@@ -115,6 +139,7 @@ impl Drop for Session {
         }
         let nanos = now.0.saturating_sub(self.opened.0);
         self.route.sockets().closed(worker, self.closed_by, nanos);
+        self.conclude(Outcome::Neutral);
     }
 }
 
@@ -151,7 +176,11 @@ impl Tunnel {
         session.closed_by = poll_fn(|cx| {
             deadline.register(cx.waker());
             let moved = pipe.poll(cx, &watch.worker);
-            watch.look(&pipe, moved, deadline)
+            let closed = watch.look(&pipe, moved, deadline);
+            if let Some(by) = watch.first_end(&closed) {
+                session.note_end(by, pipe.up.said_close);
+            }
+            closed
         })
         .await;
     }

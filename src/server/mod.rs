@@ -11,6 +11,7 @@ mod handshake;
 pub mod inherit;
 pub mod listener;
 mod opened;
+mod prober;
 mod proxy_header;
 pub mod publish;
 pub mod reload;
@@ -91,6 +92,7 @@ impl Gateway {
         let mut resolver = Resolver::new();
         let addresses = resolver.begin(&config.dns, addresses::names(&config))?;
         let shared = Shared::new(compile(&config, &addresses, None, ground));
+        shared.load().begin_stores();
         let gateway = Arc::new(GatewayStats::new(workers));
         let (mut sockets, ends) = Sockets::new(workers, inherited);
         let plan = sockets.plan(&config).map_err(first_of)?;
@@ -188,6 +190,7 @@ impl Gateway {
             sockets: self.sockets,
             relaunch,
         });
+        thread::vital("probes", prober::keep_probing(self.shared.clone()));
         let admin = Admin::new(admin::Parts {
             standing: standing.clone(),
             shared: self.shared,

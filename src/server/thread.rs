@@ -90,11 +90,11 @@ async fn run(parts: Parts) {
     worker.log.borrow_mut().flush();
 }
 
-/// A loop of the worker itself: should it panic, the process ends with a message instead of serving by half.
+/// A loop of a thread itself: should it panic, the process ends with a message instead of serving by half.
 pub(super) fn vital(name: &'static str, task: impl Future<Output = ()> + 'static) {
     spawn_local(async move {
         if proxy::caught(task).await.is_err() {
-            super::die(&format!("the {name} loop of a worker panicked"));
+            super::die(&format!("the {name} loop panicked"));
         }
     });
 }
@@ -113,6 +113,7 @@ async fn keep_house(worker: Rc<Worker>) {
     for turn in 0u32.. {
         tick.tick().await;
         worker.log.borrow_mut().flush();
+        worker.settle_due();
         if turn % SWEEP_TURNS == 0 {
             worker.sweep();
         }

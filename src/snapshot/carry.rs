@@ -9,11 +9,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::metrics::{ListenerStats, RouteStats};
+use crate::filter::in_flight::Counts;
+use crate::filter::limit::Buckets;
+use crate::limit::{Quota, Room, Seed};
+use crate::metrics::{LimitStats, ListenerStats, RouteStats};
+use crate::store::lease::Leases;
+use crate::store::{Address, Link, Names};
 use crate::time::Nanos;
 use crate::tls::Target;
 use crate::upstream::UpstreamState;
 use crate::upstream::endpoint::EndpointState;
+use crate::upstream::probe::{ProbeState, Question};
 
 /// How long the state of a name that is gone is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -29,10 +35,27 @@ pub struct Carry {
     pub upstreams: Kept<String, UpstreamState>,
     /// By upstream name and address.
     pub endpoints: Kept<(String, SocketAddr), EndpointState>,
+    /// By upstream name, address and what is asked.
+    pub probes: Kept<(String, SocketAddr, Question), ProbeState>,
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
+    /// Buckets, by the name of the limit and the definition of its key.
+    pub buckets: Kept<(String, String), Buckets>,
+    /// Stores, by name and address.
+    pub stores: Kept<(String, Address), Link>,
+    /// Tokens taken from stores, by the name of the limit, the definition of its key, and the store.
+    pub leases: Kept<(String, String, String), Leases>,
+    /// Requests under way, by route name and the definition of the key that they are counted by.
+    in_flight: Kept<(String, String), Counts>,
+    /// Counters of limits, by name.
+    pub limits: Kept<String, LimitStats>,
+    /// What all buckets together may take.
+    room: Arc<Room>,
+    /// What keys are hashed with.
+    seed: Seed,
     /// By upstream name and TLS settings: with the sessions that can be resumed.
     secure: Kept<(String, u64), Target>,
+    now: Nanos,
     next_uid: u64,
     /// Counters of the listener that had each number last.
     numbered: Vec<Arc<ListenerStats>>,
@@ -105,6 +128,11 @@ impl<K: Eq + Hash + Clone, S> Kept<K, S> {
         Kept(Arc::new(entries.collect()))
     }
 
+    /// Since when nobody has claimed it; `None` = it is in use, or not known.
+    fn gone_since(&self, key: &K) -> Option<Nanos> {
+        self.0.get(key)?.gone_since
+    }
+
     fn claim(&mut self, key: K, make: impl FnOnce() -> S) -> Arc<S> {
         // What is claimed already is left alone, for it may be shared with another snapshot.
         if let Some(entry) = self.0.get(&key).filter(|e| e.gone_since.is_none()) {
@@ -165,8 +193,17 @@ impl Carry {
             routes: Kept::succeed(previous.map(|p| &p.routes), now),
             upstreams: Kept::succeed(previous.map(|p| &p.upstreams), now),
             endpoints,
+            probes: Kept::succeed(previous.map(|p| &p.probes), now),
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
+            buckets: Kept::succeed(previous.map(|p| &p.buckets), now),
+            in_flight: Kept::succeed(previous.map(|p| &p.in_flight), now),
+            limits: Kept::succeed(previous.map(|p| &p.limits), now),
+            stores: Kept::succeed(previous.map(|p| &p.stores), now),
+            leases: Kept::succeed(previous.map(|p| &p.leases), now),
+            room: previous.map_or_else(|| Arc::new(Room::new(0)), |p| p.room.clone()),
+            seed: previous.map_or_else(Seed::random, |p| p.seed),
             secure: Kept::succeed(previous.map(|p| &p.secure), now),
+            now,
             next_uid: previous.map_or(1, |p| p.next_uid),
             numbered: previous.map(|p| p.numbered.clone()).unwrap_or_default(),
         }
@@ -185,11 +222,28 @@ impl Carry {
             routes: previous.routes.clone(),
             upstreams: previous.upstreams.clone(),
             endpoints,
+            probes: previous
+                .probes
+                .release(now, |(upstream, ..)| is_moved(upstream)),
             listeners: previous.listeners.clone(),
+            buckets: previous.buckets.clone(),
+            in_flight: previous.in_flight.clone(),
+            limits: previous.limits.clone(),
+            stores: previous.stores.clone(),
+            leases: previous.leases.clone(),
+            room: previous.room.clone(),
+            seed: previous.seed,
             secure: previous.secure.clone(),
+            now,
             next_uid: previous.next_uid,
             numbered: previous.numbered.clone(),
         }
+    }
+
+    /// When this snapshot was made.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.now
     }
 
     /// The counters of a route.
@@ -204,6 +258,55 @@ impl Carry {
             .claim(name.to_owned(), || UpstreamState::new(workers))
     }
 
+    /// The buckets of a limit; its key is part of what it is, its quota is not.
+    pub fn buckets(
+        &mut self,
+        limit: &str,
+        key: &str,
+        quota: Quota,
+        max_keys: u64,
+        now: Nanos,
+    ) -> Arc<Buckets> {
+        let (room, seed) = (&self.room, self.seed);
+        self.buckets.claim((limit.to_owned(), key.to_owned()), || {
+            Buckets::new(quota, max_keys, room.clone(), seed, now)
+        })
+    }
+
+    /// A store; its thread, its connection and what it counted.
+    pub fn store(&mut self, name: &str, address: Address) -> Arc<Link> {
+        self.stores.claim((name.to_owned(), address.clone()), || {
+            Link::new(name, address)
+        })
+    }
+
+    /// The leases of a limit.
+    pub fn leases(&mut self, limit: &str, key: &str, store: &str, max_keys: u64) -> Arc<Leases> {
+        let identity = (limit.to_owned(), key.to_owned(), store.to_owned());
+        let most = usize::try_from(max_keys).unwrap_or(usize::MAX);
+        self.leases
+            .claim(identity, || Leases::new(Names::new(limit, key), most))
+    }
+
+    /// The requests that a route has under way.
+    pub fn in_flight(&mut self, route: &str, key: &str) -> Arc<Counts> {
+        let seed = self.seed;
+        self.in_flight
+            .claim((route.to_owned(), key.to_owned()), || Counts::new(seed))
+    }
+
+    /// The counters of a limit.
+    pub fn limit_stats(&mut self, name: &str, workers: usize) -> Arc<LimitStats> {
+        self.limits
+            .claim(name.to_owned(), || LimitStats::new(workers))
+    }
+
+    /// What all buckets together may take.
+    #[must_use]
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
     /// The state of a listener; a new one gets the next number.
     pub fn listener(&mut self, name: &str, workers: usize) -> Arc<ListenerState> {
         let (listeners, numbered) = (&mut self.listeners, &mut self.numbered);
@@ -215,6 +318,17 @@ impl Carry {
                 stats,
             }
         })
+    }
+
+    /// What is known of an endpoint by the answers to one question.
+    pub fn probe(
+        &mut self,
+        upstream: &str,
+        address: SocketAddr,
+        question: Question,
+    ) -> Arc<ProbeState> {
+        let (key, now) = ((upstream.to_owned(), address, question), self.now);
+        self.probes.claim(key, || ProbeState::new(now))
     }
 
     /// TLS towards an endpoint of `upstream`, with the sessions of whoever had the same settings before.
@@ -236,13 +350,22 @@ impl Carry {
     ) -> Arc<EndpointState> {
         let (taken, free_from, next_uid) =
             (&mut self.taken, &mut self.free_from, &mut self.next_uid);
-        self.endpoints.claim((upstream.to_owned(), address), || {
+        let (key, now) = ((upstream.to_owned(), address), self.now);
+        // What the previous snapshot had is gone since now.
+        let was_away = (self.endpoints.gone_since(&key)).is_some_and(|since| since < now);
+        let state = self.endpoints.claim(key, || {
             while !taken.insert(*free_from) {
                 *free_from += 1;
             }
             *next_uid += 1;
-            EndpointState::new(address, *free_from, *next_uid, workers)
-        })
+            let state = EndpointState::new(address, *free_from, *next_uid, workers);
+            state.join(now);
+            state
+        });
+        if was_away {
+            state.join(now);
+        }
+        state
     }
 }
 
@@ -268,6 +391,42 @@ mod tests {
         let mut third = Carry::succeed(Some(&second), at(609));
         assert!(Arc::ptr_eq(&third.route("a", 1), &route));
         assert!(third.endpoints.alive(at(609)).next().is_some());
+    }
+
+    #[test]
+    fn who_was_away_comes_anew_and_what_was_asked_is_known_still() {
+        let question = |path: &str| Question {
+            path: path.into(),
+            authority: http::HeaderValue::from_static("app"),
+            lock: 0,
+            expect: crate::upstream::probe::Expect([(200, 299)].into()),
+        };
+        let mut first = Carry::succeed(None, at(1));
+        let endpoint = first.endpoint("u", address(1), 1);
+        let probe = first.probe("u", address(1), question("/a"));
+        let mut second = Carry::succeed(Some(&first), at(2));
+        let again = second.endpoint("u", address(1), 1);
+        assert_eq!(again.joined(), at(1), "it was there all the time");
+        assert!(Arc::ptr_eq(
+            &second.probe("u", address(1), question("/a")),
+            &probe
+        ));
+        assert!(!Arc::ptr_eq(
+            &second.probe("u", address(1), question("/b")),
+            &probe
+        ));
+        assert!(!Arc::ptr_eq(
+            &second.probe("u", address(2), question("/a")),
+            &probe
+        ));
+        let third = Carry::succeed(Some(&second), at(3));
+        let mut fourth = Carry::succeed(Some(&third), at(4));
+        assert!(Arc::ptr_eq(&fourth.endpoint("u", address(1), 1), &endpoint));
+        assert_eq!(endpoint.joined(), at(4));
+        assert!(Arc::ptr_eq(
+            &fourth.probe("u", address(1), question("/a")),
+            &probe
+        ));
     }
 
     #[test]

@@ -1,19 +1,24 @@
 //! (configuration, addresses of names, previous snapshot) → snapshot. Total: what is wrong was found before; no I/O.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
 use regex::Regex;
 
+use super::breaking::breaking;
 use super::carry::Carry;
 use super::endpoints::{places, settle};
+use super::limits::{self, ByName};
+use super::health;
 use super::places::place;
 use super::{
-    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, Route, Snapshot,
-    Target,
+    Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, OwnTimeouts, Route,
+    Snapshot, Target,
 };
 use crate::config::{self, Config, Protocols};
 use crate::filter::fields::FieldChanges;
+use crate::filter::limit::Used;
 use crate::filter::redirect::Redirect;
 use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
@@ -25,10 +30,14 @@ use crate::tls::Tickets;
 use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
 use crate::upstream::names::Addresses;
+use crate::upstream::serving::{Roster, ServingPolicy};
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
 
 /// Fewer idle connections for each worker would make it dial for every other request.
 const MIN_IDLE: usize = 4;
+
+/// `stream_stable_after` of an upstream without a breaker.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// What a snapshot depends on beside the file.
 #[derive(Clone, Copy, Debug)]
@@ -54,19 +63,36 @@ pub fn compile(
     let upstreams: Vec<Arc<Upstream>> = config
         .upstreams
         .iter()
-        .map(|u| Arc::new(upstream(u, addresses, &mut carry, workers)))
+        .map(|u| {
+            Arc::new(upstream(
+                u,
+                &config.upstreams,
+                addresses,
+                &mut carry,
+                workers,
+            ))
+        })
         .collect();
+    let stores = limits::stores(config, &mut carry);
+    let limits = limits::limits(config, &stores, &mut carry, workers, ground.now);
+    let by_name = ByName::new(&limits);
     let routes = config
         .routes
         .iter()
-        .map(|r| route(r, &upstreams, &mut carry, workers))
+        .map(|r| {
+            let limits = limits::used(config, &r.rate_limits, &by_name);
+            route(r, limits, &upstreams, &mut carry, workers)
+        })
         .collect();
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
-        listeners: listeners(config, &mut carry, previous, ground),
+        listeners: listeners(config, &by_name, &mut carry, previous, ground),
         table: Arc::new(Table::new(patterns(config, &mut carry, workers))),
         routes,
         upstreams,
+        limits,
+        stores,
+        limits_memory: config.limits_memory,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
         access_log: config.logging.access.as_ref().map(log_shape),
@@ -117,11 +143,14 @@ fn number(n: usize) -> u32 {
 
 pub(super) fn upstream(
     u: &config::Upstream,
+    all: &[config::Upstream],
     addresses: &Addresses,
     carry: &mut Carry,
     workers: usize,
 ) -> Upstream {
-    let endpoints = settle(&places(u, addresses), &u.name, carry, workers);
+    let probe = u.health.check.as_ref().map(health::probe);
+    let places = places(u, addresses);
+    let endpoints = settle(&places, &u.name, probe.as_ref(), carry, workers);
     Upstream {
         name: u.name.clone(),
         balancer: Balancer::new(&way(&u.balance), &endpoints),
@@ -141,6 +170,16 @@ pub(super) fn upstream(
             per_million: budget.per_million,
             min_per_second: budget.min_per_second,
         }),
+        ejection: u.health.ejection.as_ref().map(health::ejection),
+        probe,
+        serving: ServingPolicy {
+            panic_below: u.health.panic_below,
+            slow_start: u.health.slow_start,
+        },
+        roster: Roster::default(),
+        failover: health::stand_ins(u, all),
+        stable_after: (u.circuit_breaker.as_ref()).map_or(STABLE_AFTER, |b| b.stream_stable_after),
+        breaking: u.circuit_breaker.as_ref().map(breaking),
         state: carry.upstream(&u.name, workers),
     }
 }
@@ -161,6 +200,7 @@ fn way(balance: &config::Balance) -> Way {
 
 fn route(
     r: &config::Route,
+    rate_limits: Arc<[Used]>,
     upstreams: &[Arc<Upstream>],
     carry: &mut Carry,
     workers: usize,
@@ -182,6 +222,8 @@ fn route(
         action,
         max_body: r.max_body,
         request_timeout: r.timeouts.request,
+        rate_limits,
+        max_in_flight: limits::in_flight(r, carry),
         websocket: r.websocket.as_ref().map(|w| super::WebSocket {
             origins: w.origins.clone(),
             idle: w.idle_timeout,
@@ -192,17 +234,14 @@ fn route(
 }
 
 fn forward(r: &config::Route, weights: &[(usize, u32)], upstreams: &[Arc<Upstream>]) -> Forward {
-    let branch = |(index, _): &(usize, u32)| {
-        let own = upstreams[*index].timeouts;
-        let timeouts = Timeouts {
-            connect: own.connect,
-            response: r.timeouts.response.unwrap_or(own.response),
-            body: r.timeouts.body.unwrap_or(own.body),
-        };
-        (*index, timeouts)
+    let timeouts = OwnTimeouts {
+        response: r.timeouts.response,
+        body: r.timeouts.body,
     };
+    let branch = |(index, _): &(usize, u32)| (*index, timeouts.over(upstreams[*index].timeouts));
     Forward {
         branches: weights.iter().map(branch).collect(),
+        timeouts: Box::new(timeouts),
         split: Split::new(
             &weights
                 .iter()
@@ -310,6 +349,7 @@ fn offered(protocols: Protocols) -> Vec<&'static [u8]> {
 
 pub(super) fn listeners(
     config: &Config,
+    limits: &ByName<'_>,
     carry: &mut Carry,
     previous: Option<&Snapshot>,
     ground: Ground,
@@ -319,7 +359,7 @@ pub(super) fn listeners(
         .iter()
         .map(|l| {
             let state = carry.listener(&l.name, ground.workers);
-            let (t, limits) = (&l.timeouts, &l.limits);
+            let (t, bounds) = (&l.timeouts, &l.limits);
             Listener {
                 name: l.name.clone(),
                 number: state.number,
@@ -342,17 +382,18 @@ pub(super) fn listeners(
                     tls_handshake: t.tls_handshake,
                 },
                 limits: ListenerLimits {
-                    min_body_rate: limits
+                    min_body_rate: bounds
                         .min_body_rate
                         .map(|rate| (rate.bytes_per_second, rate.after)),
-                    connections: limits.connections.unwrap_or(Some(ground.connections)),
-                    connections_per_ip: limits.connections_per_ip,
-                    head_bytes: limits.head_bytes,
-                    headers: limits.headers,
-                    uri_bytes: limits.uri_bytes,
-                    requests_per_connection: limits.requests_per_connection,
-                    h2_streams: limits.h2_streams,
+                    connections: bounds.connections.unwrap_or(Some(ground.connections)),
+                    connections_per_ip: bounds.connections_per_ip,
+                    head_bytes: bounds.head_bytes,
+                    headers: bounds.headers,
+                    uri_bytes: bounds.uri_bytes,
+                    requests_per_connection: bounds.requests_per_connection,
+                    h2_streams: bounds.h2_streams,
                 },
+                rate_limits: limits::used(config, &l.rate_limits, limits),
                 stats: state.stats.clone(),
             }
         })

@@ -8,9 +8,11 @@ use http::HeaderValue;
 
 use super::carry::Carry;
 use crate::config::{self, EndpointHost};
+use crate::time::Nanos;
 use crate::tls::Target;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::names::Addresses;
+use crate::upstream::probe::{ProbePolicy, Question};
 
 /// An endpoint before its state is found.
 pub(super) struct Place<'a> {
@@ -68,26 +70,46 @@ pub(super) fn are_at(endpoints: &[Endpoint], places: &[Place<'_>]) -> bool {
         })
 }
 
-/// Gives each place its state.
+/// Gives each place its state, and that of its probes by `probe`.
 pub(super) fn settle(
     places: &[Place<'_>],
     upstream: &str,
+    probe: Option<&ProbePolicy>,
     carry: &mut Carry,
     workers: usize,
 ) -> Vec<Endpoint> {
-    let settle = |place: &Place<'_>| Endpoint {
-        state: carry.endpoint(upstream, place.address, workers),
-        weight: place.weight,
+    let mut settle = |place: &Place<'_>| {
         // What was read as an endpoint is always a valid field value.
-        authority: HeaderValue::from_str(place.authority)
-            .unwrap_or_else(|_| HeaderValue::from_static("")),
-        name: place.name.cloned(),
-        sibling: place.sibling,
-        secure: place
-            .secure
-            .map(|target| Box::new(carry.secure(upstream, target))),
+        let authority =
+            HeaderValue::from_str(place.authority).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let question = probe.map(|policy| Question {
+            path: policy.path.clone(),
+            authority: authority.clone(),
+            lock: place.secure.map_or(0, |target| target.digest),
+            expect: policy.expect.clone(),
+        });
+        Endpoint {
+            state: carry.endpoint(upstream, place.address, workers),
+            probe: question.map(|question| carry.probe(upstream, place.address, question)),
+            weight: place.weight,
+            authority,
+            name: place.name.cloned(),
+            sibling: place.sibling,
+            secure: place
+                .secure
+                .map(|target| Box::new(carry.secure(upstream, target))),
+        }
     };
-    places.iter().map(settle).collect()
+    let endpoints: Vec<Endpoint> = places.iter().map(&mut settle).collect();
+    // Where all come at once nobody is new beside others.
+    let now = carry.now();
+    if endpoints
+        .iter()
+        .all(|endpoint| endpoint.state.joined() == now)
+    {
+        endpoints.iter().for_each(|e| e.state.join(Nanos(0)));
+    }
+    endpoints
 }
 
 /// IPv6, IPv4, IPv6 and so on, while there are both.

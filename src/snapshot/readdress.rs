@@ -10,6 +10,7 @@ use super::Snapshot;
 use super::carry::Carry;
 use super::compile::{Ground, listeners, log_shape, upstream};
 use super::endpoints::{are_at, places};
+use super::limits::ByName;
 use crate::config::{self, Config};
 use crate::upstream::names::Addresses;
 
@@ -41,14 +42,24 @@ pub fn readdress(
     let upstreams = previous.upstreams.iter().map(|before| {
         let said = said.get(before.name.as_str());
         match said.filter(|said| moved.contains(said.name.as_str())) {
-            Some(said) => Arc::new(upstream(said, addresses, &mut carry, ground.workers)),
+            Some(said) => Arc::new(upstream(
+                said,
+                &config.upstreams,
+                addresses,
+                &mut carry,
+                ground.workers,
+            )),
             None => before.clone(),
         }
     });
+    let limits = ByName::new(&previous.limits);
     Some(Snapshot {
         generation: previous.generation,
         upstreams: upstreams.collect(),
-        listeners: listeners(config, &mut carry, Some(previous), ground),
+        listeners: listeners(config, &limits, &mut carry, Some(previous), ground),
+        limits: previous.limits.clone(),
+        stores: previous.stores.clone(),
+        limits_memory: previous.limits_memory,
         table: previous.table.clone(),
         routes: previous.routes.clone(),
         unrouted: previous.unrouted.clone(),

@@ -1,8 +1,9 @@
 //! Which endpoint takes the next attempt. Pure: the random number and `now` are arguments.
 //!
 //! Laws, of every balancer: an endpoint of weight 0 gets nothing (unless all have that weight); one whose last connect
-//! failed a moment ago only what no other could take; one that just failed this request only if there is no other. A
-//! pick costs the same however many endpoints there are, while those that it comes upon serve.
+//! failed a moment ago only what no other could take; one that just failed this request only if there is no other; one
+//! that is left out nothing at all, and one that came back its growing share. A pick costs the same however many
+//! endpoints there are, while those that it comes upon serve.
 
 mod draw;
 mod latency;
@@ -17,9 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use http::HeaderValue;
 
 use super::endpoint::Endpoint;
+use super::serving::Part;
 use crate::http::key::{Facts, Key};
 use crate::time::Nanos;
-use draw::Draw;
+pub use draw::Draw;
 pub use latency::Latency;
 use order::Order;
 use rendezvous::Table;
@@ -106,23 +108,38 @@ impl Balancer {
         }
     }
 
-    /// The number of the endpoint to use; `None` only if there is none. `endpoints` are those that it was made for,
-    /// and `turn` is of the upstream, for all workers and snapshots.
+    /// The number of the endpoint to use; `None` only if there is none. `endpoints` are those that it was made for, of
+    /// which all serve in full, and `turn` is of the upstream, for all workers and snapshots.
     #[must_use]
+    #[inline]
     pub fn pick(&self, endpoints: &[Endpoint], turn: &AtomicUsize, ask: &Ask) -> Option<usize> {
-        let field = Field { endpoints, ask };
+        self.pick_of(endpoints, None, turn, ask)
+    }
+
+    /// The same where only a `part` of them serves in full; `None` = all do.
+    #[must_use]
+    pub fn pick_of(
+        &self,
+        endpoints: &[Endpoint],
+        part: Option<&Part>,
+        turn: &AtomicUsize,
+        ask: &Ask,
+    ) -> Option<usize> {
+        let field = Field {
+            endpoints,
+            part,
+            ask,
+        };
+        let draw = part.map_or(&self.draw, Part::draw);
         let (chosen, seed) = match &self.means {
             Means::Order(order) => {
                 let turns = (0..TRIES).map(|_| order.at(turn.fetch_add(1, Relaxed)));
-                (field.first_serving(turns), ask.random)
+                (field.first_in_turn(turns, ask.random), ask.random)
             }
-            Means::Random => {
-                let drawn = (0..TRIES).map(|try_| self.draw.one(mix(ask.random, try_)));
-                (field.first_serving(drawn), ask.random)
-            }
+            Means::Random => (field.first_drawn(draw, ask.random), ask.random),
             Means::LeastRequests => return self.least_requests(&field),
             Means::Latency(mean) => {
-                let two = self.draw.two(ask.random);
+                let two = draw.two(ask.random);
                 (
                     field.better(two, |a, b| field.is_slower(a, b, *mean)),
                     ask.random,
@@ -133,7 +150,7 @@ impl Balancer {
                     return self.least_requests(&field);
                 };
                 let places = (0..TRIES).map(|try_| table.at(mix(hash, try_)));
-                (field.first_serving(places), hash)
+                (field.first_in_turn(places, mix(hash, GROWTH)), hash)
             }
             Means::StickyCookie(_, known, _) => {
                 let own = ask.hash.and_then(|token| find(known, token));
@@ -144,7 +161,10 @@ impl Balancer {
                 }
             }
         };
-        chosen.or_else(|| field.any(seed))
+        chosen
+            // Where some are left out a draw finds those that are not.
+            .or_else(|| field.first_drawn(part?.draw(), seed))
+            .or_else(|| field.any(seed))
     }
 
     /// Does it compare the attempts under way? Only then are they counted.
@@ -191,7 +211,8 @@ impl Balancer {
     }
 
     fn least_requests(&self, field: &Field<'_>) -> Option<usize> {
-        let two = self.draw.two(field.ask.random);
+        let draw = field.part.map_or(&self.draw, Part::draw);
+        let two = draw.two(field.ask.random);
         field
             .better(two, |a, b| field.is_busier(a, b))
             .or_else(|| field.any(field.ask.random))
@@ -201,12 +222,17 @@ impl Balancer {
 /// How many it comes upon before it looks at all of them.
 const TRIES: u64 = 8;
 
+/// Which successor of a key's hash decides whether an endpoint whose share grows takes it.
+const GROWTH: u64 = 1 << 32;
+
 /// A slower one is taken for no slower than this part of its time: weight decides before noise does.
 const NOISE: f64 = 0.2;
 
 /// The endpoints of one pick.
 struct Field<'a> {
     endpoints: &'a [Endpoint],
+    /// `None` while all serve in full.
+    part: Option<&'a Part>,
     ask: &'a Ask,
 }
 
@@ -214,15 +240,28 @@ impl Field<'_> {
     /// Is there nothing to be said against it?
     fn serves(&self, i: usize) -> bool {
         let known = self.endpoints.get(i);
-        self.ask.avoid != Some(i) && known.is_some_and(|e| !e.state.is_shunned(self.ask.now))
+        self.ask.avoid != Some(i)
+            && known.is_some_and(|e| !e.state.is_shunned(self.ask.now))
+            && self.part.is_none_or(|part| part.takes(i))
     }
 
+    /// Its weight beside that of the others: 0 for one that is left out.
     fn weight(&self, i: usize) -> u32 {
-        self.endpoints.get(i).map_or(0, |e| e.weight)
+        match self.part {
+            None => self.endpoints.get(i).map_or(0, |e| e.weight),
+            Some(part) => part.weight(i),
+        }
     }
 
-    fn first_serving(&self, mut those: impl Iterator<Item = usize>) -> Option<usize> {
-        those.find(|i| self.serves(*i))
+    /// The first of those that serves and takes this request, while its share grows.
+    fn first_in_turn(&self, mut those: impl Iterator<Item = usize>, seed: u64) -> Option<usize> {
+        let takes = |i: usize| self.part.is_none_or(|part| part.admits(i, seed));
+        those.find(|i| self.serves(*i) && takes(*i))
+    }
+
+    fn first_drawn(&self, draw: &Draw, seed: u64) -> Option<usize> {
+        let mut drawn = (0..TRIES).map(|try_| draw.one(mix(seed, try_)));
+        drawn.find(|i| self.serves(*i))
     }
 
     /// The better of two of which each may not serve.
@@ -241,9 +280,9 @@ impl Field<'_> {
 
     /// Has `a` more under way for its weight? Compared without a division.
     fn is_busier(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.endpoints[a], &self.endpoints[b]);
-        let load = |one: &Endpoint, other: &Endpoint| {
-            u64::from(one.state.in_flight()) * u64::from(other.weight.max(1))
+        let load = |one: usize, other: usize| {
+            let in_flight = self.endpoints[one].state.in_flight();
+            u64::from(in_flight) * u64::from(self.weight(other).max(1))
         };
         load(a, b) > load(b, a)
     }
@@ -259,7 +298,9 @@ impl Field<'_> {
         let in_flight = f64::from(endpoint.state.in_flight());
         match endpoint.state.latency.estimate(self.ask.now) {
             Some(estimate) => {
-                estimate * (1.0 + in_flight * mean / f64::from(endpoint.weight.max(1)))
+                let part = self.part.map_or(1.0, |part| part.part(i));
+                let weight = f64::from(endpoint.weight.max(1)) * part;
+                estimate * (1.0 + in_flight * mean / weight.max(f64::MIN_POSITIVE))
             }
             None => in_flight * UNKNOWN,
         }
@@ -267,7 +308,7 @@ impl Field<'_> {
 
     /// Looks at all of them: one of those against whom least is to be said, in proportion to weight.
     fn any(&self, seed: u64) -> Option<usize> {
-        let unweighed = self.endpoints.iter().all(|e| e.weight == 0);
+        let unweighed = self.part.is_none() && self.endpoints.iter().all(|e| e.weight == 0);
         let weight = |i: usize| {
             if unweighed {
                 1

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -84,6 +85,21 @@ pub enum DialError {
     Failed(io::Error),
     /// Somebody is there, and no TLS came to be with him; in words.
     Tls(String),
+}
+
+impl DialError {
+    /// Was it the gateway that could not: no descriptor or memory left? That tells nothing of the endpoint.
+    #[must_use]
+    pub fn is_own_lack(&self) -> bool {
+        matches!(self, DialError::Failed(error) if lacks(error))
+    }
+}
+
+/// Is this an error of who connects, and not of whom he connects to?
+#[must_use]
+pub fn lacks(error: &io::Error) -> bool {
+    const OWN: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| OWN.contains(&errno))
 }
 
 /// Dials, within `timeout`, and speaks TLS where `secure` says how. The socket holds `permit`, which an endpoint without a bound does not ask for.

@@ -8,7 +8,12 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::balance::Latency;
+use super::bars::Bars;
+use super::breaking::Circuit;
+use super::ejection::Ejection;
 use super::permits::Permits;
+use super::probe::ProbeState;
+use super::serving::Entry;
 use crate::metrics::EndpointStats;
 use crate::time::Nanos;
 use crate::tls::Target;
@@ -30,6 +35,8 @@ pub struct Endpoint {
     pub name: Option<Arc<str>>,
     /// Another endpoint of the upstream, by its index: an address of the same name and of the other family.
     pub sibling: Option<u32>,
+    /// What probes say of it; `None` = it is not probed.
+    pub probe: Option<Arc<ProbeState>>,
 }
 
 impl Endpoint {
@@ -37,6 +44,43 @@ impl Endpoint {
     #[must_use]
     pub fn lock(&self) -> u64 {
         self.secure.as_ref().map_or(0, |target| target.digest)
+    }
+
+    /// What keeps it from serving at `now`, in an upstream that ejects endpoints or does not.
+    #[must_use]
+    pub fn bars(&self, now: Nanos, ejects: bool) -> Bars {
+        let probe = self.probe.as_ref();
+        let ejected = ejects && self.state.ejection.is_out(now);
+        Bars::EJECTED
+            .when(ejected)
+            .and(Bars::UNHEALTHY.when(probe.is_some_and(|probe| probe.is_unhealthy())))
+    }
+
+    /// How it stands at `now`.
+    #[must_use]
+    pub fn stand(&self, now: Nanos, ejects: bool) -> Entry {
+        let (_, ejected_until) = self.state.ejection.last();
+        let ejected_until = if ejects { ejected_until } else { Nanos(0) };
+        let probe = self.probe.as_ref();
+        let came = [
+            self.state.joined(),
+            probe.map_or(Nanos(0), |probe| probe.recovered()),
+            ejected_until,
+        ];
+        Entry {
+            weight: self.weight,
+            bars: self.bars(now, ejects),
+            until: if ejected_until > now {
+                ejected_until
+            } else {
+                Nanos(u64::MAX)
+            },
+            came: came
+                .into_iter()
+                .filter(|at| *at <= now)
+                .max()
+                .unwrap_or_default(),
+        }
     }
 }
 
@@ -56,8 +100,13 @@ pub struct EndpointState {
     pub permits: Arc<Permits>,
     /// How long attempts took, where a balancer compares that.
     pub latency: Latency,
+    /// What its failures brought it.
+    pub ejection: Ejection,
+    /// Its breaker, where each endpoint has its own.
+    pub circuit: Circuit,
     in_flight: AtomicU32,
     shunned_until: AtomicU64,
+    joined: AtomicU64,
 }
 
 impl EndpointState {
@@ -72,9 +121,23 @@ impl EndpointState {
             stats: EndpointStats::new(workers),
             permits: Permits::new(workers),
             latency: Latency::default(),
+            ejection: Ejection::default(),
+            circuit: Circuit::new(workers),
             in_flight: AtomicU32::new(0),
             shunned_until: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
         }
+    }
+
+    /// It came to its upstream, or came back to it; 0 = it is there from the beginning.
+    pub fn join(&self, now: Nanos) {
+        self.joined.store(now.0, Relaxed);
+    }
+
+    /// When it came to its upstream; 0 = it was there from the beginning.
+    #[must_use]
+    pub fn joined(&self) -> Nanos {
+        Nanos(self.joined.load(Relaxed))
     }
 
     /// Attempts that are under way, over all workers.

@@ -22,16 +22,7 @@ pub(crate) struct Town {
 
 impl Town {
     pub(crate) fn at(ips: &[&str]) -> Town {
-        let listeners = until_some(PATIENCE, "a port that is free on all addresses", || {
-            let first = TcpListener::bind((ips[0], 0)).ok()?;
-            let port = first.local_addr().ok()?.port();
-            let rest = ips[1..]
-                .iter()
-                .map(|ip| TcpListener::bind((*ip, port)).ok());
-            std::iter::once(Some(first))
-                .chain(rest)
-                .collect::<Option<Vec<_>>>()
-        });
+        let listeners = one_port(ips);
         let port = listeners[0].local_addr().unwrap().port();
         let upstreams = listeners.into_iter().zip(ips).map(|(listener, ip)| {
             let answer = answer(200, ip);
@@ -42,6 +33,20 @@ impl Town {
             upstreams: upstreams.collect(),
         }
     }
+}
+
+/// Sockets on one port of several addresses.
+pub(crate) fn one_port(ips: &[&str]) -> Vec<TcpListener> {
+    until_some(PATIENCE, "a port that is free on all addresses", || {
+        let first = TcpListener::bind((ips[0], 0)).ok()?;
+        let port = first.local_addr().ok()?.port();
+        let rest = ips[1..]
+            .iter()
+            .map(|ip| TcpListener::bind((*ip, port)).ok());
+        std::iter::once(Some(first))
+            .chain(rest)
+            .collect::<Option<Vec<_>>>()
+    })
 }
 
 /// Everything goes to `app.test`; names are looked up again after at most 150 ms. A client may ask for as long as DNS

@@ -46,16 +46,12 @@ fn a_key_of_a_later_version_is_refused_not_ignored() {
     let echo = Echo::start("app");
     for (setup, key) in [
         (
-            Setup::to(echo.address()).route("rate_limits: [all]"),
-            "rate_limits",
+            Setup::to(echo.address()).route("cors: { origins: any }"),
+            "cors",
         ),
         (
             Setup::to(echo.address()).route("websocket: { max_message: 1MiB }"),
             "max_message",
-        ),
-        (
-            Setup::to(echo.address()).upstream("circuit_breaker: {}"),
-            "circuit_breaker",
         ),
         (Setup::to(echo.address()).top("auth: {}"), "auth"),
     ] {
@@ -90,7 +86,7 @@ fn an_address_that_is_taken_is_named() {
 fn what_is_not_yet_in_force_is_told() {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address()).start();
-    for default in ["max_in_flight", "ejection", "ping_interval"] {
+    for default in ["max_in_flight", "ping_interval"] {
         assert!(gateway.count_stderr(default) > 0, "no word of {default}");
     }
 }

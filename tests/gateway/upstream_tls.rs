@@ -249,6 +249,37 @@ fn a_changed_authority_makes_new_connections() {
 }
 
 #[test]
+fn endpoints_of_tls_are_probed_over_tls() {
+    let often = "health_check: { interval: 60ms, timeout: 5s }";
+    let authority = Authority::new("root");
+    let secure = Secure::start(&authority.issue(&["localhost"]), None);
+    let url = format!("https://localhost:{}", secure.address.port());
+    let told = |gateway: &Gateway| {
+        let said = gateway.admin_get("/upstreams", "").expect_ok().json();
+        said["upstreams"][0]["endpoints"][0]["health"]["probe"].clone()
+    };
+    for (server_name, verdict) in [("localhost", "healthy"), ("other.test", "unhealthy")] {
+        let directory = unique_directory();
+        std::fs::write(directory.join("ca.pem"), &authority.cert).unwrap();
+        let keys = format!("{often}, tls: {{ ca: ca.pem, server_name: {server_name} }}");
+        let gateway = gateway(directory, &url, &keys);
+        until(PATIENCE, verdict, || told(&gateway)["verdict"] == verdict);
+        if verdict == "healthy" {
+            // Each probe has a connection of its own, and does not begin from nothing.
+            until(PATIENCE, "a session is resumed", || {
+                secure.seen().iter().any(|seen| seen.resumed)
+            });
+        } else {
+            let last = told(&gateway)["last"].clone();
+            assert!(
+                last.as_str().unwrap().contains("no TLS came to be"),
+                "{last}"
+            );
+        }
+    }
+}
+
+#[test]
 fn sessions_are_resumed_over_a_reload() {
     let directory = unique_directory();
     let authority = authority_in(&directory);

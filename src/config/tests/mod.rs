@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod files;
 mod grammar;
+mod health;
 mod hostile;
 mod resilience;
 mod rules;
@@ -87,6 +88,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 requests_per_connection: Some(10_000),
                 h2_streams: 100,
             },
+            rate_limits: Vec::new(),
         }],
         admin: Some(Admin {
             bind: "127.0.0.1:9901".parse().unwrap(),
@@ -118,6 +120,18 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 per_million: 200_000,
                 min_per_second: 3,
             }),
+            circuit_breaker: None,
+            health: Health {
+                check: None,
+                ejection: Some(Ejection {
+                    consecutive_failures: 3,
+                    base: Duration::from_secs(30),
+                    max_percent: 50,
+                }),
+                panic_below: None,
+                slow_start: None,
+                failover: Vec::new(),
+            },
         }],
         routes: vec![Route {
             listeners: Vec::new(),
@@ -144,6 +158,8 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 origins: vec![Origin::SameHost],
                 idle_timeout: seconds(300),
             }),
+            rate_limits: Vec::new(),
+            max_in_flight: None,
             max_body: Some(10 << 20),
         }],
         drain: Drain {
@@ -159,6 +175,9 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             }),
         },
         errors: ErrorDetail::Full,
+        rate_limits: Vec::new(),
+        stores: Vec::new(),
+        limits_memory: 256 << 20,
     };
     assert_eq!(config, expected);
     assert_eq!(problems(SMALLEST), [""; 0]);

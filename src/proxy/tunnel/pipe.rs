@@ -29,6 +29,8 @@ pub(super) struct Flow {
     pub(super) written: usize,
     /// The other side has all of them: TLS may hold back what it has taken.
     flushed: bool,
+    /// Did the last bytes look like a client's Close frame? Whoever sends one sends nothing after it.
+    pub(super) said_close: bool,
 }
 
 /// How far one direction is.
@@ -87,6 +89,7 @@ impl Flow {
             stage: Stage::Open,
             written: 0,
             flushed: true,
+            said_close: false,
         }
     }
 
@@ -160,6 +163,7 @@ impl Flow {
             self.stage = Stage::Ended;
             return Poll::Ready(true);
         }
+        self.said_close = ends_with_close(read);
         let n = match Pin::new(to).poll_write(cx, read) {
             Poll::Pending => 0,
             Poll::Ready(written) => match self.note_written(written) {
@@ -188,6 +192,22 @@ impl Flow {
         }
     }
 }
+
+/// Do these bytes end with a Close frame of a client (RFC 6455, section 5.5.1)? It is masked, and at most 125 bytes long.
+fn ends_with_close(bytes: &[u8]) -> bool {
+    (0..=MOST_IN_CLOSE).any(|length| {
+        let begin = bytes.len().checked_sub(length + CLOSE_HEAD);
+        let head = begin.and_then(|at| bytes.get(at..at + 2));
+        head == Some(&[CLOSE, MASKED | length as u8])
+    })
+}
+
+/// Opcode and length, and four bytes of mask.
+const CLOSE_HEAD: usize = 6;
+/// The last frame of a message, of the opcode 8.
+const CLOSE: u8 = 0x88;
+const MASKED: u8 = 0x80;
+const MOST_IN_CLOSE: usize = 125;
 
 #[cfg(test)]
 mod tests {

@@ -88,6 +88,14 @@ impl Watch {
         Poll::Pending
     }
 
+    /// Who was the first to end, if anybody has; `closed` is what the last look said.
+    pub(super) fn first_end(&self, closed: &Poll<ClosedBy>) -> Option<ClosedBy> {
+        match closed {
+            Poll::Ready(by) => Some(*by),
+            Poll::Pending => self.first_to_end,
+        }
+    }
+
     fn note_ends<C, U>(&mut self, pipe: &Pipe<C, U>) {
         if self.first_to_end.is_none() {
             self.first_to_end = match (pipe.up.stage, pipe.down.stage) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::{route_json, tls_json, upstream_json};
+use super::{limit_json, route_json, tls_json, upstream_json};
 use crate::config::{
     AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging, Protocols,
 };
@@ -39,15 +39,18 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
         drain,
         logging: logs,
         errors,
+        rate_limits,
+        stores,
+        limits_memory,
     } = config;
     let upstreams: Map<String, Value> = upstreams
         .iter()
-        .map(|u| (u.name.clone(), upstream_json::whole(u)))
+        .map(|u| (u.name.clone(), upstream_json::whole(config, u)))
         .collect();
     json!({
         "workers": workers.map_or(ground.workers, usize::from),
         "dns": upstream_json::dns(dns),
-        "listeners": listeners.iter().map(|l| listener(l, ground)).collect::<Vec<_>>(),
+        "listeners": listeners.iter().map(|l| listener(config, l, ground)).collect::<Vec<_>>(),
         "admin": match admin {
             None => off(),
             Some(admin) => json!({
@@ -56,6 +59,9 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
             }),
         },
         "upstreams": upstreams,
+        "limits_memory": size(*limits_memory),
+        "stores": limit_json::stores(stores),
+        "rate_limits": limit_json::all(rate_limits),
         "routes": routes.iter().map(|r| route_json::whole(config, r)).collect::<Vec<_>>(),
         "drain": { "delay": duration(drain.delay), "deadline": duration(drain.deadline) },
         "logging": logging(logs),
@@ -63,7 +69,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     })
 }
 
-fn listener(listener: &Listener, ground: Ground) -> Value {
+fn listener(config: &Config, listener: &Listener, ground: Ground) -> Value {
     let Listener {
         name,
         bind,
@@ -73,6 +79,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         protocols,
         timeouts: t,
         limits: l,
+        rate_limits,
     } = listener;
     let networks = trusted_proxies.networks.iter();
     let bind: Vec<String> = bind.iter().map(ToString::to_string).collect();
@@ -82,6 +89,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
         "proxy_protocol": proxy_protocol,
         "protocols": spoken(*protocols),
+        "rate_limits": limit_json::used(config, rate_limits),
         "timeouts": {
             "first_byte": or_off(t.first_byte),
             "request_head": or_off(t.request_head),
@@ -270,6 +278,9 @@ upstreams:
   b: { endpoints: [http://localhost:1], balance: { sticky_cookie: { name: s, ttl: 1h } }, pool: { max_connections_per_endpoint: 8 }, retry_budget: off }
   c: { endpoints: [http://localhost:1], balance: random, retry_budget: { percent: 5%, min_per_second: 0 } }
   d: { endpoints: [http://localhost:1], balance: latency }
+  e: { endpoints: [http://localhost:1], circuit_breaker: { scope: endpoint, consecutive_failures: off, failure_rate: { percent: 12.5% }, slow_rate: { slower_than: 1s, window: 3s, min_requests: 7 }, open_for: 1s, max_open_for: 1m, half_open_successes: 3, half_open_probes: 4, half_open_timeout: 5s, failures: [connect, 503, 404], stream_stable_after: 2s, fallback: { upstream: d }, mode: observe } }
+  f: { endpoints: [http://localhost:1], circuit_breaker: { fallback: { status: 203, headers: { x-a: [b, c] }, body: text } } }
+  g: { endpoints: [http://localhost:1], circuit_breaker: {} }
 routes:
   - { match: { path: /a }, upstream: a, retry: { attempts: 2, on: [connect, refused_stream, reset, timeout, 500, 502, 503, 504], per_try_timeout: 1s, backoff: { base: 1ms, max: 1ms } }, websocket: off }
   - { match: { path: /b }, upstream: b, retry: off, websocket: { origins: [any, same_host, \"https://a.test:1\", a.test, \"*.a.test\", \"http://*.a.test:2\"], idle_timeout: off } }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::addresses;
 use super::super::resolve::Standings;
-use super::{route_json, upstream_json};
+use super::{breaker_json, health_json, route_json, upstream_json};
 use crate::config::Config;
 use crate::snapshot::Snapshot;
 use crate::telemetry::rfc3339;
@@ -50,6 +50,8 @@ fn one_upstream(config: &Config, upstream: &Upstream, names: &Standings, now: Na
     json!({
         "name": upstream.name,
         "balance": said.map(|u| upstream_json::balance(&u.balance)),
+        "serving": health_json::standing(upstream, now),
+        "breaker": breaker_json::of_upstream(upstream, now),
         "endpoints": endpoints,
         "names": names,
     })
@@ -67,6 +69,7 @@ fn one_name(name: &str, names: &Standings) -> Value {
 }
 
 fn one_endpoint(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> Value {
+    let health = health_json::health(upstream, endpoint, now);
     let (name, weight, endpoint) = (&endpoint.name, endpoint.weight, &endpoint.state);
     let (idle, busy) = (endpoint.stats.idle.sum(), endpoint.stats.busy.sum());
     // Workers share a count only where a balancer compares it; an attempt is busy all the time that it is in flight.
@@ -82,5 +85,7 @@ fn one_endpoint(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> Value {
         "connections": { "idle": idle.max(0), "busy": busy.max(0) },
         "in_flight": in_flight.max(0),
         "shunned": endpoint.is_shunned(now),
+        "health": health,
+        "breaker": breaker_json::of_endpoint(upstream, &endpoint.circuit, now),
     })
 }

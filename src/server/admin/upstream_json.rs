@@ -2,12 +2,16 @@
 
 use serde_json::{Value, json};
 
+use super::breaker_json;
 use super::effective::{count, duration, off, or_off, percent};
-use crate::config::{Balance, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
-use crate::http::key::Part;
+use super::health_json;
+use super::limit_json;
+use crate::config::{
+    Balance, Config, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts,
+};
 
 /// Everything that the file says about it.
-pub(super) fn whole(upstream: &Upstream) -> Value {
+pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
     // Taken apart, so that what is new in a file is not forgotten here.
     let Upstream {
         name: _,
@@ -16,14 +20,19 @@ pub(super) fn whole(upstream: &Upstream) -> Value {
         timeouts,
         pool,
         retry_budget,
+        circuit_breaker,
+        health,
     } = upstream;
-    json!({
+    let mut said = json!({
         "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "balance": balance(chosen),
         "timeouts": deadlines(timeouts),
         "pool": bounds(pool),
         "retry_budget": retry_budget.map_or_else(off, budget),
-    })
+        "circuit_breaker": circuit_breaker.as_ref().map_or_else(off, |b| breaker_json::whole(config, b)),
+    });
+    health_json::add(&mut said, config, health);
+    said
 }
 
 /// The word or the map of the file.
@@ -33,7 +42,7 @@ pub(super) fn balance(balance: &Balance) -> Value {
         Balance::LeastRequests => "least_requests".into(),
         Balance::Random => "random".into(),
         Balance::Latency => "latency".into(),
-        Balance::Hash(key) => json!({ "hash": key.parts().iter().map(part).collect::<Vec<_>>() }),
+        Balance::Hash(key) => json!({ "hash": limit_json::key(key) }),
         Balance::StickyCookie { name, ttl } => {
             json!({ "sticky_cookie": { "name": name, "ttl": or_off(*ttl) } })
         }
@@ -70,21 +79,6 @@ fn endpoint(endpoint: &Endpoint) -> Value {
     match weight {
         1 => url.into(),
         weight => json!({ "url": url, "weight": weight }),
-    }
-}
-
-fn part(part: &Part) -> String {
-    match part {
-        Part::ClientIp => "client_ip".into(),
-        Part::Header(name) => format!("header:{name}"),
-        Part::Cookie(name) => format!("cookie:{name}"),
-        Part::Query(name) => format!("query:{name}"),
-        Part::Host => "host".into(),
-        Part::Path => "path".into(),
-        Part::Method => "method".into(),
-        Part::Route => "route".into(),
-        Part::Connection => "connection".into(),
-        Part::Global => "global".into(),
     }
 }
 

@@ -3,7 +3,8 @@
 use super::mix;
 
 /// Which of so many, by random numbers.
-pub(super) enum Draw {
+#[derive(Debug)]
+pub enum Draw {
     /// All have one weight.
     Even(usize),
     /// Those with a weight, as many cells as there are of them.
@@ -11,8 +12,8 @@ pub(super) enum Draw {
 }
 
 /// One of the equal parts of all weight together; at most two share it.
-#[derive(Clone, Copy)]
-pub(super) struct Cell {
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
     own: u32,
     other: u32,
     /// How much of the cell is `own`, of 2³²; all of it where `other` is `own`.
@@ -24,7 +25,8 @@ const TRIES: u64 = 4;
 
 impl Draw {
     /// By the weights of all, in their order. Those of weight 0 are never drawn, unless that is the weight of all.
-    pub(super) fn new(weights: &[u32]) -> Draw {
+    #[must_use]
+    pub fn new(weights: &[u32]) -> Draw {
         if weights.windows(2).all(|pair| pair[0] == pair[1]) {
             return Draw::Even(weights.len());
         }
@@ -33,7 +35,8 @@ impl Draw {
     }
 
     /// One of them; 0 if there is none.
-    pub(super) fn one(&self, random: u64) -> usize {
+    #[must_use]
+    pub fn one(&self, random: u64) -> usize {
         match self {
             Draw::Even(n) => part(random >> 32, *n),
             Draw::Weighted(cells) => {
@@ -45,7 +48,8 @@ impl Draw {
     }
 
     /// Two that differ, if there are two: the first in proportion to weight, the second of the others.
-    pub(super) fn two(&self, random: u64) -> (usize, usize) {
+    #[must_use]
+    pub fn two(&self, random: u64) -> (usize, usize) {
         let first = self.one(random);
         let second = match self {
             Draw::Even(0 | 1) => first,

@@ -3,6 +3,7 @@
 mod cookies;
 mod hash;
 mod load;
+mod part;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
             name: None,
             secure: None,
             sibling: None,
+            probe: None,
         })
         .collect()
 }
@@ -56,6 +58,7 @@ fn facts<'a>(path: &'a str, headers: &'a HeaderMap) -> Facts<'a> {
         headers,
         route: "",
         connection: 0,
+        subject: b"",
     }
 }
 

@@ -12,7 +12,11 @@ mod last_words;
 mod lines;
 mod metrics;
 mod namespace;
+// What is not needed here, the tests of stores need.
+#[allow(dead_code)]
+mod redis;
 mod setup;
+mod site;
 mod tls;
 mod upstream;
 mod vacant;
@@ -28,7 +32,9 @@ pub(crate) use gateway::{Follower, Gateway, TIDEGATE, unique_directory};
 pub(crate) use h2::H2;
 pub(crate) use metrics::Samples;
 pub(crate) use namespace::{mounted, without_events};
+pub(crate) use redis::{Redis, Slow, free_port};
 pub(crate) use setup::Setup;
+pub(crate) use site::{HEALTHZ, Site};
 pub(crate) use tls::{Authority, Kind, Pair, Visitor, tls_file};
 pub(crate) use upstream::{Peer, Request, Upstream, answer};
 pub(crate) use vacant::vacant;

@@ -278,6 +278,8 @@ pub(crate) enum Opcode {
     Text = 1,
     /// A binary message, or its first fragment.
     Binary = 2,
+    /// The last frame of a side.
+    Close = 8,
     /// The question for life.
     Ping = 9,
     /// The answer to it.
