@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help check fmt clippy doc deny test soak coverage bench gate loadtest
+.PHONY: help check fmt clippy doc deny test soak loom coverage bench gate loadtest
 
 help: ## Shows this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,7 @@ test: ## Every test; installs what they need
 	.ci/need h2load nghttp2-client
 	.ci/need openssl openssl
 	.ci/need promtool prometheus
+	.ci/need redis-server redis-server
 	.ci/need-python kosoku==0.1.0 websockets==17.4
 	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --no-fail-fast; \
@@ -37,6 +38,9 @@ test: ## Every test; installs what they need
 
 soak: export TIDEGATE_SOAK = 1
 soak: test ## The same tests in full size: 1 GiB bodies, 1,000 reloads
+
+loom: ## The limiter's locks under every schedule; builds apart from the rest
+	RUSTFLAGS='--cfg gateway_loom' cargo test --locked --lib --target-dir target/loom limit::tests::model
 
 coverage: ## Which lines the tests reach; installs what it needs
 	.ci/coverage

@@ -64,6 +64,8 @@ reasons! {
     ExpectationFailed "expectation_failed" 417 Client "http_request_error" "Only the expectation 100-continue can be met";
     MisdirectedRequest "misdirected_request" 421 Client "http_request_error" "This host is not served on this TLS connection";
     UpgradeRequired "upgrade_required" 426 Client "http_request_error" "Only another version of this upgrade is spoken";
+    RateLimited "rate_limited" 429 Client "http_request_denied" "Too many requests";
+    ConcurrencyLimited "concurrency_limited" 429 Client "http_request_denied" "Too many requests at once";
     HeadTooLarge "head_too_large" 431 Client "http_request_error" "The request head is larger than allowed";
     ClientClosed "client_closed" 499 Client "connection_terminated" "The client left before the answer was complete";
     InternalError "internal_error" 500 Gateway "proxy_internal_error" "The gateway failed";
@@ -76,6 +78,7 @@ reasons! {
     BreakerOpen "breaker_open" 503 Upstream "destination_unavailable" "The circuit breaker of the upstream is open";
     UpstreamOverloaded "upstream_overloaded" 503 Upstream "connection_limit_reached" "The upstream bears no more";
     Overloaded "overloaded" 503 Gateway "connection_limit_reached" "The gateway is overloaded";
+    StoreUnavailable "store_unavailable" 503 Gateway "proxy_internal_error" "A limit's store is away";
     Draining "draining" 503 Gateway "proxy_internal_response" "The gateway is shutting down";
     UpstreamConnectTimeout "upstream_connect_timeout" 504 Upstream "connection_timeout" "Connecting to the upstream took too long";
     UpstreamTimeout "upstream_timeout" 504 Upstream "http_response_timeout" "The upstream took too long to answer";

@@ -11,9 +11,9 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] [`sync`] | why a request was refused; the clock; deadlines; "please finish"; atomics |
-//! | 1 cores | [`http`] [`route`] [`breaker`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; which route; when a failing upstream is left alone; what is counted; what is logged; certificates |
-//! | 2 parts | [`config`] [`filter`] [`upstream`] | the file's meaning; what a route does itself; endpoints and connections |
+//! | 0 words | [`error`] [`time`] [`timer`] [`drain`] `sync` | why a request was refused; the clock; deadlines; "please finish"; locks and atomics |
+//! | 1 cores | [`http`] [`limit`] [`breaker`] [`route`] [`metrics`] [`telemetry`] [`tls`] | rules of HTTP; how often; when a failing upstream is left alone; which route; what is counted; what is logged; certificates |
+//! | 2 parts | [`config`] [`filter`] [`store`] [`upstream`] | the file's meaning; what a route does itself; buckets in Redis; endpoints and connections |
 //! | 3 snapshot | [`snapshot`] | the parts put together, immutable; the state that outlives a reload |
 //! | 4 proxy | [`proxy`] | a request's life |
 //! | 5 server | [`server`] | threads, sockets, signals, files that change, reload, names, admin |
@@ -28,6 +28,8 @@
 //! 3. [`proxy::handle`] pins the snapshot and opens an [`proxy::exchange::Exchange`]: whatever happens, one count, one line.
 //! 4. [`proxy::head`] refuses what no upstream may see: framing, Host, target, expectations, upgrades.
 //! 5. [`http::target`] brings the path into its one spelling; [`route::Table::find`] chooses the route.
+//!    Before it the listener's rate limits are asked, after it the route's, and a place among the requests that the route
+//!    carries at once ([`filter::limit`], [`limit`]): `proxy/limits` decides, and waits where a limit shapes.
 //! 6. `respond` and `redirect` answer here ([`filter`]); a body announced as too large gets its 413.
 //! 7. [`http::fields`] strips what belongs to the connection; [`http::forwarded`] says who the client is; the route
 //!    changes path, host and fields, and draws an upstream by weight ([`filter`]); mirrors get their copies.
@@ -51,6 +53,9 @@
 //! | attempt | one try to get an answer from one endpoint |
 //! | tunnel | a WebSocket after its 101: two sockets and the bytes between them |
 //! | mirror | an upstream that gets copies of requests, whose answers nobody sees |
+//! | limit, key, bucket | how often; whose requests count together; what is left to them |
+//! | store | Redis or Valkey, where several gateways share the buckets of limits |
+//! | lease | tokens that one gateway took from a store ahead of need |
 //! | breaker | closed = traffic flows, open = refused, half-open = probing |
 //! | probe | one of the few requests that a half-open breaker lets pass |
 //! | permit | the right to one connection, of those that an endpoint bears; of a breaker, to one request |
@@ -69,12 +74,14 @@ pub mod drain;
 pub mod error;
 pub mod filter;
 pub mod http;
+pub mod limit;
 pub mod metrics;
 pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;
-pub mod sync;
+pub mod store;
+mod sync;
 pub mod telemetry;
 pub mod time;
 pub mod timer;

@@ -1,7 +1,7 @@
-//! Atomics: those of std, or of loom where it tries every order in which threads may see them.
+//! Locks and atomics: those of the standard library, or loom's where its model checker runs (`cfg(gateway_loom)`).
 
-#[cfg(not(gateway_loom))]
-pub use std::sync::atomic;
+#[cfg(not(all(test, gateway_loom)))]
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
-#[cfg(gateway_loom)]
-pub use loom::sync::atomic;
+#[cfg(all(test, gateway_loom))]
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};

@@ -45,6 +45,8 @@ file and begin that with `# yaml-language-server: $schema=tidegate.schema.json`,
 /// A table of keys, as it is called in headings.
 struct Section {
     path: String,
+    /// Where else the same keys stand.
+    again: Vec<String>,
     keys: &'static [Key],
 }
 
@@ -54,8 +56,12 @@ fn sections(keys: &'static [Key], path: &str, out: &mut Vec<Section>) {
     if now().next().is_none() {
         return;
     }
+    if let Some(told) = out.iter_mut().find(|told| are_alike(told.keys, keys)) {
+        return told.again.push(path.to_owned());
+    }
     out.push(Section {
         path: path.to_owned(),
+        again: Vec::new(),
         keys,
     });
     // The defaults of routes are the table of routes once more.
@@ -67,6 +73,11 @@ fn sections(keys: &'static [Key], path: &str, out: &mut Vec<Section>) {
             sections(below, &format!("{path}{dot}{}{suffix}", key.name), out);
         }
     }
+}
+
+fn are_alike(one: &[Key], other: &[Key]) -> bool {
+    let said = |keys: &[Key]| -> Vec<_> { keys.iter().map(|key| (key.name, key.doc)).collect() };
+    said(one) == said(other)
 }
 
 fn suffix(shape: &Shape) -> &'static str {
@@ -123,7 +134,10 @@ fn page() -> String {
     for section in &all {
         let title = match section.path.as_str() {
             "" => "the file".into(),
-            path => format!("`{path}`"),
+            path => {
+                let again = section.again.iter().map(|path| format!(", `{path}`"));
+                format!("`{path}`{}", again.collect::<String>())
+            }
         };
         let _ = write!(
             out,

@@ -9,7 +9,7 @@ use tidegate::error::Reason;
 use tidegate::metrics::Metric;
 
 /// Which module stands on which floor. A module imports only from floors below its own.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 21] = [
     ("drain", 0),
     ("error", 0),
     ("sync", 0),
@@ -17,12 +17,14 @@ const FLOORS: [(&str, u8); 19] = [
     ("timer", 0),
     ("breaker", 1),
     ("http", 1),
+    ("limit", 1),
     ("metrics", 1),
     ("route", 1),
     ("telemetry", 1),
     ("tls", 1),
     ("config", 2),
     ("filter", 2),
+    ("store", 2),
     ("upstream", 2),
     ("snapshot", 3),
     ("proxy", 4),
@@ -32,7 +34,12 @@ const FLOORS: [(&str, u8); 19] = [
 ];
 
 /// Who may import from its own floor: who, from whom, and why there is no way around it.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
+    (
+        "filter",
+        "store",
+        "a limit holds what its buckets are in, and asks it",
+    ),
     (
         "timer",
         "time",
@@ -182,7 +189,8 @@ fn names_are_read_from_paths_and_groups() {
 fn every_module_stands_on_a_floor() {
     let declared: BTreeSet<String> = read("src/lib.rs")
         .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .map(|line| line.strip_prefix("pub ").unwrap_or(line))
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
         .map(str::to_owned)
         .collect();
     let placed: BTreeSet<String> = FLOORS
@@ -304,6 +312,7 @@ fn one_word_for_one_thing() {
     for source in sources(&["src"]) {
         for (number, line) in source.text.lines().enumerate() {
             let line = line.replace("hyper_util", "").replace("futures_util", "");
+            let line = line.replace("governor::middleware", "");
             let words = line.split(|c: char| !c.is_alphanumeric());
             let barred = words
                 .map(str::to_lowercase)

@@ -1,6 +1,9 @@
 //! Laws of the pure cores, held against inputs that nobody chose.
 #![allow(clippy::unwrap_used)]
 
+#[path = "props/limit.rs"]
+mod limit;
+
 mod table {
     //! `route::Table` answers what a linear matcher over the rules would.
 

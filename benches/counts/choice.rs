@@ -84,6 +84,7 @@ impl Reading {
             headers: &self.headers,
             route: "shop",
             connection: 7,
+            subject: b"",
         };
         self.balancer.hash(&facts, &mut self.scratch)
     }

@@ -3,6 +3,7 @@
 //! `gate.py` beside this folder runs it and holds the counts against `counts.lock`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod buckets;
 mod choice;
 mod gateway;
 mod inputs;
@@ -18,9 +19,11 @@ use gungraun::prelude::*;
 use http::HeaderMap;
 use tidegate::http::{fields, host, target};
 use tidegate::route::Found;
+use tidegate::time::Nanos;
 use tidegate::upstream::balance::Way;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use buckets::{Bucket, Check};
 use choice::{Choice, Reading, by, sticky};
 use gateway::{Gateway, Scenario};
 use inputs::{BROWSER, Kind, Question};
@@ -134,6 +137,17 @@ fn hash(mut reading: Reading) -> (Reading, Option<u64>) {
     (reading, black_box(hash))
 }
 
+// The key is hashed, too: nobody has it hashed already.
+#[library_benchmark(setup = buckets::check)]
+#[bench::live_key(Bucket::Live, "192.0.2.17")]
+#[bench::new_key(Bucket::New, "192.0.2.17")]
+#[bench::refusal(Bucket::Empty, "192.0.2.17")]
+#[bench::composite_key(Bucket::Live, "192.0.2.17|POST|/v1/orders|f3b0c442-98fc-1c14")]
+fn check(asked: Check) -> (Check, bool) {
+    let verdict = black_box(&asked).check(black_box(Nanos(1_000)));
+    (asked, black_box(verdict).admitted)
+}
+
 /// The smallest request and answer.
 fn small() -> Scenario {
     Scenario {
@@ -240,6 +254,7 @@ library_benchmark_group!(
     benchmarks = [strip_request, strip_response, normalise, parse_authority]
 );
 library_benchmark_group!(name = balance, benchmarks = [pick, hash]);
+library_benchmark_group!(name = limit, benchmarks = [check]);
 library_benchmark_group!(name = handle, benchmarks = [exchange, peers_alone]);
 
 // Callgrind counts each byte of a `rep movsb` as an instruction, and glibc takes it for blocks where the processor has
@@ -248,5 +263,5 @@ main!(
     config = LibraryBenchmarkConfig::default()
         .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS")
         .tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = [route, hygiene, balance, handle]
+    library_benchmark_groups = [route, hygiene, balance, limit, handle]
 );

@@ -20,7 +20,7 @@ def measure(running, scenario, settle_seconds, core, directory):
     with Child("sockets", [SOCKETS, "hold", running.port], core, directory / "held-output", told=True) as holder:
         for step, point in enumerate(steps):
             _expect(holder, step, point, point, running)
-            settle(running.port, scenario, settle_seconds)
+            settle(running, scenario, settle_seconds)
             readings.append({"connections": point, **counters.read_memory(running.child.pid)})
         alive = _ask(holder, len(steps), steps[-1], running)
     return {"readings": readings, "closed_by_proxy": steps[-1] - alive, **fit_slopes(readings)}

@@ -4,13 +4,16 @@ import select
 import socket
 import time
 
-from . import counters
+from . import counters, secure
 from .process import Failed
 from .proxies import most_connections
 
 STIRS = 3
 STIR_REQUESTS = 3_000
 """Allocators give back what they hold only while they work: one more connection keeps them at it before each reading."""
+
+CONTEXT = secure.client_context()
+"""One for all: none of the sessions is resumed, for each socket begins its own."""
 
 POINTS = (0, 1_000, 3_000, 6_000, 9_000)
 """How many connections are open at each reading; readings beyond what the descriptor limit allows are left out."""
@@ -26,19 +29,19 @@ def choose_points(wanted=POINTS):
 
 def measure(running, scenario, settle_seconds):
     """Opens ever more connections, one request on each, and reads the tree's memory after each step; gives points and slopes."""
-    request = _write_request(running.port, scenario)
+    request = _write_request(running, scenario)
     expected = None
     sockets, readings = [], []
     try:
         for point in choose_points():
             while len(sockets) < point:
-                client = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+                client = _connect(running, scenario)
                 sockets.append(client)
                 answer = _ask(client, request, scenario.answer_bytes)
                 expected = expected or answer
                 if answer != expected:
                     raise Failed(f"{running.name}, idle: connection {len(sockets)} was answered {answer!r}, the first {expected!r}")
-            settle(running.port, scenario, settle_seconds)
+            settle(running, scenario, settle_seconds)
             readings.append({"connections": point, **counters.read_memory(running.child.pid)})
         closed = _count_closed(sockets)
     except OSError as error:
@@ -49,12 +52,12 @@ def measure(running, scenario, settle_seconds):
     return {"readings": readings, "closed_by_proxy": closed, **fit_slopes(readings)}
 
 
-def settle(port, scenario, seconds):
+def settle(running, scenario, seconds):
     """Waits, and keeps the allocator at work meanwhile: many requests, each time on a connection that is closed again."""
-    request = _write_request(port, scenario)
+    request = _write_request(running, scenario)
     for _ in range(STIRS):
         time.sleep(seconds)
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with _connect(running, scenario) as client:
             for _ in range(STIR_REQUESTS):
                 _ask(client, request, scenario.answer_bytes)
 
@@ -64,8 +67,16 @@ def fit_slopes(readings):
     return {f"{kind}_per_connection": _fit([(reading["connections"], reading[kind]) for reading in readings]) for kind in ("rss", "pss")}
 
 
-def _write_request(port, scenario):
+def _connect(running, scenario):
+    if not scenario.tls:
+        return socket.create_connection(("127.0.0.1", running.port), timeout=10)
+    client = socket.create_connection(("127.0.0.1", running.tls_port), timeout=10)
+    return CONTEXT.wrap_socket(client)
+
+
+def _write_request(running, scenario):
     """The request as bytes, ours to the letter: a client library would add headers of its own."""
+    port = running.tls_port if scenario.tls else running.port
     lines = [f"{scenario.method} {scenario.path} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
     lines += [f"{name}: {value}" for name, value in scenario.headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

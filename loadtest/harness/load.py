@@ -1,26 +1,32 @@
 """One measurement: wrk or our WebSockets against one proxy, and what the proxy's process tree spent on it."""
 
 import json
+import re
 import resource
 import time
 from pathlib import Path
 
-from . import counters
+from . import counters, secure
 from .process import Child, Failed
 
 SCRIPT = Path(__file__).resolve().parent.parent / "wrk.lua"
 SOCKETS = Path(__file__).resolve().parent.parent.parent / "target/release/examples/sockets"
 """Both ends of the WebSockets, made of `sockets.rs`."""
 
+H2_CONNECTIONS = 16
 
-def send(scenario, port, seconds, connections, core, directory):
-    """Runs wrk, or `sockets` for messages, for whole `seconds` and gives the numbers that it prints."""
+
+def send(scenario, running, seconds, connections, core, directory):
+    """Runs wrk, h2load for HTTP/2, or `sockets` for messages, for whole `seconds` and gives the numbers that it prints."""
     output = directory / "load-output"
+    if scenario.streams:
+        return _send_streams(scenario, running, seconds, core, directory)
     if scenario.message_bytes:
-        name, command = "sockets", [SOCKETS, "talk", port, connections, seconds, scenario.message_bytes]
+        name, command = "sockets", [SOCKETS, "talk", running.port, connections, seconds, scenario.message_bytes]
     else:
-        name, command = "wrk", _write_wrk(scenario, port, seconds, connections)
-    with Child(name, command, core, output) as load:
+        name, command = "wrk", _write_wrk(scenario, running, seconds, connections)
+    env = secure.client_environment(running.tls) if scenario.tls else None
+    with Child(name, command, core, output, env=env) as load:
         if load.wait(seconds + 30) != 0:
             raise Failed(f"{name}: {load.tail()}")
     for line in output.read_text().splitlines():
@@ -29,12 +35,45 @@ def send(scenario, port, seconds, connections, core, directory):
     raise Failed(f"{name} printed no result: {output.read_text()}")
 
 
-def _write_wrk(scenario, port, seconds, connections):
+def _send_streams(scenario, running, seconds, core, directory):
+    """The same with h2load; percentiles are made of its list of all requests."""
+    output, each = directory / "load-output", directory / "load-requests"
+    each.unlink(missing_ok=True)
+    command = [
+        "h2load", "-t", "1", "-c", H2_CONNECTIONS, "-m", scenario.streams, "-D", seconds, "--log-file", each,
+        "--tls13-ciphers", secure.SUITE, "--groups", secure.GROUP, f"https://127.0.0.1:{running.tls_port}{scenario.path}",
+    ]  # fmt: skip
+    with Child("h2load", command, core, output) as load:
+        if load.wait(seconds + 30) != 0:
+            raise Failed(f"h2load: {load.tail()}")
+    told = output.read_text()
+    counts = re.search(r"requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", told)
+    spoken = (f"Cipher: {secure.SUITE}", f"Server Temp Key: {secure.GROUP}", "Application protocol: h2")
+    if not counts or not all(words in told for words in spoken):
+        raise Failed(f"h2load did not speak as it should: {told}")
+    succeeded, failed, errored, timeout = (int(count) for count in counts.groups())
+    # Start, status, duration in microseconds; what a connection's end cut off has no status.
+    lines = [line.split() for line in each.read_text().splitlines()]
+    took = sorted(int(line[2]) for line in lines if line[1] == "200") or [0]
+    each.unlink()
+
+    def part(share):
+        return took[min(len(took) - 1, int(len(took) * share))]
+
+    return {
+        "requests": succeeded, "duration_us": seconds * 1_000_000,
+        "p50_us": part(0.5), "p99_us": part(0.99), "p999_us": part(0.999), "max_us": took[-1],
+        "errors": {"failed": failed, "errored": errored, "timeout": timeout},
+    }  # fmt: skip
+
+
+def _write_wrk(scenario, running, seconds, connections):
     """The command line of wrk."""
+    scheme, port = ("https", running.tls_port) if scenario.tls else ("http", running.port)
     fields = [part for header in scenario.headers for part in header]
     return [
         "wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", "--timeout", "5s", "--latency", "-s", SCRIPT,
-        f"http://127.0.0.1:{port}{scenario.path}", "--", scenario.method, scenario.body_bytes, *fields,
+        f"{scheme}://127.0.0.1:{port}{scenario.path}", "--", scenario.method, scenario.body_bytes, *fields,
     ]  # fmt: skip
 
 
@@ -45,7 +84,7 @@ def measure(scenario, running, upstream, seconds, connections, cores, directory)
     root = running.child.pid
     time_before, upstream_before = counters.read_time(root), counters.read_time(upstream.child.pid)
     busy_before, reaped_before, clock_before = counters.read_busy({*cores}), _read_reaped(), time.monotonic_ns()
-    outcome = send(scenario, running.port, seconds, connections, load_core, directory)
+    outcome = send(scenario, running, seconds, connections, load_core, directory)
     running.child.fail_if_ended()
     spent = counters.subtract(counters.read_time(root), time_before)
     upstream_spent = counters.subtract(counters.read_time(upstream.child.pid), upstream_before)

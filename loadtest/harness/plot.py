@@ -23,6 +23,7 @@ def write(run):
     for summary, title, unit in (
         (run["idle_summary"], "idle: memory per idle keep-alive connection", "connection"),
         (run["ws_idle_summary"], "ws-idle: memory per WebSocket at rest", "socket"),
+        (run["tls_idle_summary"], "tls-idle: memory per idle TLS connection", "connection"),
     ):
         if summary:
             rows = _idle_rows(run, summary)

@@ -47,12 +47,13 @@ def choose_port():
 class Child:
     """One started program; use it as a context manager."""
 
-    def __init__(self, name, command, core, output, told=False):
-        """`core` is the one core it may use, or None; `output` is a path that takes stdout and stderr; `told`: it reads what `tell` says."""
+    def __init__(self, name, command, core, output, told=False, env=None):
+        """`core` is the one core it may use, or None; `output` is a path that takes stdout and stderr; `told`: it reads what `tell` says; `env` is its environment, None = ours."""
         self.name = name
         self.command = [str(word) for word in command]
         self.core = core
         self.output = output
+        self.env = env
         self.stdin = subprocess.PIPE if told else subprocess.DEVNULL
         self.process = None
 
@@ -61,7 +62,7 @@ class Child:
         # start_new_session: Ctrl-C reaches us alone, and we end the children in order.
         with open(self.output, "wb") as sink:
             self.process = subprocess.Popen(
-                command, stdin=self.stdin, stdout=sink, stderr=sink, start_new_session=True, preexec_fn=_die_with_parent
+                command, stdin=self.stdin, stdout=sink, stderr=sink, start_new_session=True, preexec_fn=_die_with_parent, env=self.env
             )
         return self
 

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import secure
 from .load import SOCKETS
 from .process import Child, Failed, choose_port, descriptor_limit, wait_until
 
@@ -66,6 +67,11 @@ class Running:
     port: int
     child: Child
     warnings: list = field(default_factory=list)
+    tls: Path | None = None
+    """Where the certificate is, if it speaks TLS at all."""
+    tls_port: int = 0
+    flood_port: int = 0
+    """Takes HTTP/2 by prior knowledge."""
 
 
 def start_upstream(stack, directory, core):
@@ -94,11 +100,18 @@ def start_echo(stack, directory, core):
     return running
 
 
-def start_proxy(stack, proxy, upstream, echo, directory, core, connections):
-    """Starts one proxy in front of `upstream`, and of `echo` for WebSockets if there is one, for at most `connections` clients; checks what it forwards."""
+def start_proxy(stack, proxy, upstream, echo, tls, directory, core, connections):
+    """Starts one proxy in front of `upstream`, and of `echo` for WebSockets if there is one, for at most `connections` clients, over TLS too if there is
+    a certificate in `tls`; checks what it forwards."""
     directory.mkdir(parents=True)
-    port = choose_port()
+    port, tls_port, flood_port = (choose_port() for _ in range(3))
     values = {
+        "SECURE": (PEERS / f"{proxy.kind}-tls.in").read_text() if tls else "",
+        "TLS_PORT": tls_port,
+        "FLOOD_PORT": flood_port,
+        "TLS": tls,
+        "SUITE": secure.SUITE,
+        "GROUP": secure.GROUP,
         "PORT": port,
         "UPSTREAM_PORT": upstream.port,
         "ECHO_PORT": (echo or upstream).port,
@@ -117,6 +130,9 @@ def start_proxy(stack, proxy, upstream, echo, directory, core, connections):
         command = [proxy.program, "run", "--config", _render("tidegate.yaml", directory, values)]
     running = _start(stack, Running(proxy.name, port, Child(proxy.name, command, core, directory / "output")))
     running.warnings = find_unequal_work(running)
+    if tls:
+        running.tls, running.tls_port, running.flood_port = tls, tls_port, flood_port
+        secure.check(running.name, tls_port, tls)
     return running
 
 
@@ -158,7 +174,10 @@ def check_answer(running, scenario):
     if scenario.message_bytes:
         _check_socket(running, scenario)
         return
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)
+    if scenario.tls:
+        connection = http.client.HTTPSConnection("127.0.0.1", running.tls_port, timeout=5, context=secure.client_context())
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)
     try:
         connection.request(scenario.method, scenario.path, body=b"b" * scenario.body_bytes or None, headers=dict(scenario.headers))
         answer = connection.getresponse()

@@ -1,5 +1,7 @@
 """The Markdown report: one table per scenario, and what must be known before its numbers are believed."""
 
+import statistics
+
 from . import scenarios
 
 LEAST_CORE_SHARE = 0.90
@@ -19,6 +21,10 @@ def write(run):
         parts += _write_idle(run, "idle_summary", "idle: memory per idle keep-alive connection after one request with 12 headers", "connection")
     if run["ws_idle_summary"]:
         parts += _write_idle(run, "ws_idle_summary", "ws-idle: memory per WebSocket at rest after one message", "socket")
+    if run["tls_idle_summary"]:
+        parts += _write_idle(run, "tls_idle_summary", "tls-idle: the same over TLS 1.3", "connection")
+    if run["floods"]:
+        parts += _write_floods(run)
     notes = list_cautions(run)
     parts += ["## Cautions", "", *(f"- {note}" for note in notes), ""] if notes else ["No cautions.", ""]
     return "\n".join(parts)
@@ -91,6 +97,30 @@ def _write_idle(run, name, title, unit):
     yield from (f"## {title}", "", *_lay_out(heads, rows), "")
 
 
+def _write_floods(run):
+    """Medians over rounds; each ratio is taken inside one round."""
+    heads = ["proxy", "flood", "p99 ms", "p99 / quiet", "requests", "errors", "memory grown MiB", "attackers cut", "MiB sent"]
+    rows = []
+    for proxy in run["order"]:
+        rounds = [one["found"] for one in run["floods"] if one["proxy"] == proxy]
+        for name in rounds[0] if rounds else ():
+            here = [found[name] for found in rounds]
+
+            def middle(key, of=here):
+                return statistics.median(one.get(key, 0) for one in of)
+
+            ratio = statistics.median(found[name]["p99_us"] / max(1, found["quiet"]["p99_us"]) for found in rounds)
+            # A client that got no answer at all has no percentile, however good that looks.
+            times = [f"{middle('p99_us') / 1000:.2f}", f"{ratio:.2f}"] if all(one["requests"] for one in here) else ["no answer", "–"]
+            row = [proxy, name, *times, f"{middle('requests'):,.0f}", str(sum(one["errors"] for one in here))]
+            if name == "quiet":
+                row += ["–", "–", "–"]
+            else:
+                row += [f"{middle('grown_bytes') / 2**20:.1f}", f"{middle('cut'):,.0f}", f"{middle('sent_bytes') / 2**20:,.0f}"]
+            rows.append(row)
+    yield from ("## floods: a good client of 4 connections, alone and while 4 others flood HTTP/2", "", *_lay_out(heads, rows), "")
+
+
 def list_cautions(run):
     """Sentences about what is wrong or doubtful in this run, worst first."""
     notes = []
@@ -115,7 +145,7 @@ def list_cautions(run):
     for what, doubt, show in kinds:
         if found := [f"{cell} {show(doubt(one))}" for cell, one in cells if doubt(one)]:
             notes.append(f"{what}: {', '.join(found)}.")
-    for name, unit in (("idle_summary", "idle connections"), ("ws_idle_summary", "WebSockets at rest")):
+    for name, unit in (("idle_summary", "idle connections"), ("ws_idle_summary", "WebSockets at rest"), ("tls_idle_summary", "idle TLS connections")):
         notes += [f"{proxy}: {one['closed']} {unit} were closed by it." for proxy, one in run[name].items() if one["closed"]]
     return notes + run["warnings"]
 

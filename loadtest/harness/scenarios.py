@@ -1,6 +1,6 @@
 """The requests that are measured, each as plain facts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,9 @@ class Scenario:
     headers: tuple[tuple[str, str], ...] = ()
     message_bytes: int = 0
     """Above 0 it is no request but a message of this length, there and back on a WebSocket."""
+    tls: bool = False
+    streams: int = 0
+    """Above 0 it is HTTP/2, so many streams at once on each of 16 connections."""
 
     @property
     def unit(self):
@@ -47,7 +50,12 @@ LOADS = (
     Scenario("post-16k", "16 KiB POST, 128-byte answer", "/post", 128, method="POST", body_bytes=16384),
     Scenario("ws-128", "WebSocket, 128-byte messages there and back", "/socket", 128, message_bytes=128),
     Scenario("ws-64k", "WebSocket, 64 KiB messages there and back", "/socket", 65536, message_bytes=65536),
+    Scenario("tls-h1", "small GET over TLS 1.3, 128-byte answer", "/small", 128, tls=True),
+    Scenario("tls-h2", "the same over HTTP/2, 16 connections of 16 streams", "/small", 128, tls=True, streams=16),
+    Scenario("tls-handshake", "a new connection and a full handshake for each small GET", "/small", 128, headers=(("Connection", "close"),), tls=True),
 )
+
+TLS_HEADERS = replace(HEADERS, name="tls-headers", tls=True)
 
 IDLE = "idle"
 """The name of the other measurement: memory per idle connection (see `idle`)."""
@@ -55,4 +63,10 @@ IDLE = "idle"
 WS_IDLE = "ws-idle"
 """The name of the third measurement: memory per WebSocket at rest (see `held`)."""
 
-NAMES = tuple(scenario.name for scenario in LOADS) + (IDLE, WS_IDLE)
+TLS_IDLE = "tls-idle"
+"""Memory per idle connection over TLS."""
+
+FLOODS = "floods"
+"""A good client while others flood (see `flood`)."""
+
+NAMES = tuple(scenario.name for scenario in LOADS) + (IDLE, WS_IDLE, TLS_IDLE, FLOODS)

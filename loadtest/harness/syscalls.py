@@ -30,7 +30,7 @@ def choose_tool():
 def measure(tool, scenario, running, seconds, connections, cores, directory):
     """Calls per request while the load runs for `seconds`: the sum, and by name what is at least one in a hundred requests."""
     count = _count_with_perf if tool == "perf" else _count_with_strace
-    calls, outcome = count(running, directory, lambda: load.send(scenario, running.port, seconds, connections, cores[1], directory))
+    calls, outcome = count(running, directory, lambda: load.send(scenario, running, seconds, connections, cores[1], directory))
     requests = outcome["requests"]
     if requests == 0:
         raise Failed(f"{running.name}, {scenario.name}: not one request was answered under {tool}")

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::EndpointHost;
+use super::fields::Fields;
+use super::node::Node;
 use super::report::{Fault, quote};
 use super::scalar::whole;
 
@@ -62,6 +64,22 @@ pub(super) fn networks(text: &str) -> Result<Vec<(IpAddr, u8)>, Fault> {
         ]),
         _ => Ok(vec![network(text)?]),
     }
+}
+
+/// All networks that a key lists, each once.
+pub(super) fn written(fields: &Fields<'_>, name: &str) -> Vec<(IpAddr, u8)> {
+    let items = fields.node(name).map(Node::items).unwrap_or_default();
+    let texts = items.iter().filter_map(Node::scalar);
+    let mut all = Vec::new();
+    for network in texts
+        .filter_map(|scalar| networks(&scalar.text).ok())
+        .flatten()
+    {
+        if !all.contains(&network) {
+            all.push(network);
+        }
+    }
+    all
 }
 
 const PRIVATE: [(IpAddr, u8); 6] = [

@@ -68,7 +68,8 @@ fn parse_map(fields: &Fields<'_>, node: &Node, report: &mut Report) -> Balance {
     }
 }
 
-fn parse_key(node: &Node, report: &mut Report) -> Key {
+/// A key: one part, or a list of them.
+pub(super) fn parse_key(node: &Node, report: &mut Report) -> Key {
     let mut parts = Vec::new();
     for item in node.items() {
         let Some(scalar) = item.scalar() else {

@@ -81,7 +81,7 @@ fn preset(shape: &Shape, text: &str) -> Value {
     match shape {
         Shape::OrOff(of) | Shape::OrAuto(of) => preset(of, text),
         Shape::Bool => json!(text == "true"),
-        Shape::Integer(..) | Shape::Numbers(_) => text
+        Shape::Integer(..) | Shape::Numbers(_) | Shape::Cost => text
             .parse::<u64>()
             .map_or_else(|_| json!(text), |number| json!(number)),
         _ => json!(text),
@@ -92,6 +92,7 @@ fn value(shape: &'static Shape) -> Value {
     match shape {
         Shape::Bool => or_reference(json!({ "type": "boolean" })),
         Shape::Integer(min, max) => or_reference(integer(*min, *max)),
+        Shape::Cost => either(vec![integer(1, u64::MAX), define("cost")]),
         Shape::Numbers(all) => or_reference(json!({ "enum": all })),
         Shape::Words(now, _) => or_reference(json!({ "enum": now })),
         Shape::LogKey => {
@@ -226,6 +227,7 @@ fn definitions() -> Map<String, Value> {
             format!(r"[0-9.]+(:{PORT})?|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.%]+\](:{PORT})?"),
         ),
         ("cookie", "The name of a cookie.", TOKEN.into()),
+        ("cost", "header:NAME.", format!("header:{TOKEN}")),
         ("keyPart", "Who shares: client_ip header:NAME.", key_part()),
         (
             "host",

@@ -4,6 +4,7 @@
 use super::keys_breaker::*;
 use super::keys_health::*;
 use super::keys_later::*;
+use super::keys_limits::*;
 use super::keys_resilience::*;
 use super::schema::Preset::{Absent, Derived, Required, Value};
 use super::schema::Shape::{
@@ -42,9 +43,9 @@ tables! {
         "drain" Table(DRAIN), Absent, Live, Now, "What SIGTERM does.";
         "logging" Table(LOGGING), Absent, Live, Now, "The control log and the access log.";
         "errors" AnyOf(&[Words(&["full", "reason"], &[]), Table(ERRORS)]), Absent, Live, Now, "Answers that the gateway makes itself.";
-        "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Later, "Bounds all limiter state together.";
-        "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Later, "Named limits, shared by all that name them.";
-        "stores" Names(&Table(STORE)), Absent, Live, Later, "Where limits that several gateways share are kept.";
+        "limits_memory" Size(MIB, MANY), Value("256MiB"), Live, Now, "Bounds all limiter state together.";
+        "rate_limits" Names(&Table(RATE_LIMIT)), Absent, Live, Now, "Named limits, shared by all that name them.";
+        "stores" Names(&Table(STORE)), Absent, Live, Now, "Where limits that several gateways share are kept.";
         "auth" Names(&Table(AUTH)), Absent, Live, Later, "Named providers that say who a client is.";
         "tracing" Table(TRACING), Absent, Live, Later, "Spans for a collector.";
     }
@@ -58,7 +59,7 @@ tables! {
         "timeouts" Table(LISTENER_TIMEOUTS), Absent, Live, Now, "Deadlines of client connections.";
         "limits" Table(LISTENER_LIMITS), Absent, Live, Now, "Bounds of client connections.";
         "tls" Table(TLS), Absent, Live, Now, "Serves HTTPS, and nothing else; without it clear text.";
-        "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits applied before routing.";
+        "rate_limits" OrOff(&List(&AnyOf(&[Name, Table(USED_LIMIT)]))), Value("[]"), Live, Now, "Limits applied before routing: names, `{limit: NAME, cost: 5}`, or policies written here. All must admit.";
     }
     #[doc = "`listeners[].tls`."]
     TLS {
@@ -132,7 +133,7 @@ tables! {
     }
     #[doc = "`upstreams.*.balance` as a map."]
     BALANCE {
-        "hash" OneOrMore(&KeyPart), Absent, Live, Now, "One endpoint for one key: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route`, `connection` or `global`, or a list of them. Where endpoints change, only their keys move; a request without the key goes as by `least_requests`.";
+        "hash" OneOrMore(&KeyPart), Absent, Live, Now, "One endpoint for one key: `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `client_cert`, `host`, `path`, `method`, `route`, `connection` or `global`, or a list of them. Where endpoints change, only their keys move; a request without the key goes as by `least_requests`.";
         "sticky_cookie" Table(STICKY), Absent, Live, Now, "A cookie of the gateway's own names the endpoint; without one of an endpoint that serves, a request goes as by `least_requests`.";
     }
     #[doc = "`upstreams.*.balance.sticky_cookie`."]
@@ -184,8 +185,8 @@ tables! {
         "response_headers" Table(CHANGES), Absent, Live, Now, "Changes header fields of the answer: remove, then set, then add.";
         "timeouts" Table(ROUTE_TIMEOUTS), Absent, Live, Now, "Deadlines of this route.";
         "retry" OrOff(&Table(RETRY)), Absent, Live, Now, "When a request is tried again.";
-        "rate_limits" List(&Text), Value("[]"), Live, Later, "Limits, all of which must admit.";
-        "max_in_flight" OrOff(&AnyOf(&[Integer(1, MANY), Table(PER_KEY)])), Value("off"), Live, Later, "Most requests at once; 429 beyond.";
+        "rate_limits" OrOff(&List(&AnyOf(&[Name, Table(USED_LIMIT)]))), Value("[]"), Live, Now, "Limits, all of which must admit: names, `{limit: NAME, cost: 5}`, or policies written here; 429.";
+        "max_in_flight" OrOff(&AnyOf(&[Integer(1, MANY), Table(IN_FLIGHT)])), Value("off"), Live, Now, "Most requests at once, of all or `{key, limit}` of one key; 429 beyond.";
         "auth" List(&Text), Value("[]"), Live, Later, "Providers, any of which suffices.";
         "ip" Table(IP), Absent, Live, Later, "Which clients are let in.";
         "cors" Table(CORS), Absent, Live, Later, "Cross-origin requests of browsers.";

@@ -1,10 +1,10 @@
 //! The tables of the contract of which this version has nothing yet: they are known, so that they can be refused by name.
 
 use super::keys::tables;
-use super::schema::Preset::{Absent, Derived, Required, Value};
+use super::schema::Preset::{Absent, Required, Value};
 use super::schema::Shape::{
-    AnyOf, Bool, Duration, Filled, Integer, List, Many, Map, Method, Network, OneOrMore, OrOff,
-    Percent, Rate, Secret, Size, Table, Text, Words,
+    Bool, Duration, Filled, Integer, List, Many, Map, Method, Network, OneOrMore, Percent, Secret,
+    Size, Table, Text, Words,
 };
 use super::schema::{Effect::Live, Key, Stage::Later};
 
@@ -16,34 +16,6 @@ tables! {
         "otlp" Text, Absent, Live, Later, "Where spans are sent.";
         "sample" Percent, Value("1%"), Live, Later, "The share of requests that is traced.";
         "propagate" List(&Words(&["w3c", "b3"], &[])), Value("[w3c, b3]"), Live, Later, "Header fields that carry the trace.";
-    }
-    #[doc = "One entry of `rate_limits`."]
-    RATE_LIMIT {
-        "key" OneOrMore(&Text), Value("client_ip"), Live, Later, "Who shares a bucket.";
-        "rate" Rate, Required, Live, Later, "How fast the bucket fills.";
-        "burst" Integer(1, MANY), Derived("the number in `rate`"), Live, Later, "Size of the bucket.";
-        "cost" AnyOf(&[Text]), Value("1"), Live, Later, "Tokens that a request takes.";
-        "on_missing_key" Words(&["client_ip", "allow", "deny"], &[]), Value("client_ip"), Live, Later, "What a request without the key is.";
-        "ipv6_prefix" Integer(0, 128), Value("64"), Live, Later, "Bits of an IPv6 address that are one client.";
-        "exempt" Many(&Network), Value("[]"), Live, Later, "Networks that are not limited.";
-        "max_wait" Duration(0), Value("0s"), Live, Later, "Delays instead of refusing.";
-        "max_waiting" Integer(1, MANY), Value("1000"), Live, Later, "Most requests that are delayed at once.";
-        "max_keys" Integer(1, MANY), Value("1000000"), Live, Later, "Most buckets.";
-        "store" AnyOf(&[Words(&["local"], &[]), Map(&Text)]), Value("local"), Live, Later, "Where buckets are.";
-        "on_store_failure" Words(&["local", "allow", "deny"], &[]), Value("local"), Live, Later, "What holds while the store is away.";
-        "mode" Words(&["enforce", "observe"], &[]), Value("enforce"), Live, Later, "`observe` refuses nothing.";
-        "candidate" Table(CANDIDATE), Absent, Live, Later, "A second limit that is only counted.";
-        "headers" OrOff(&Words(&["refused", "always"], &[])), Value("refused"), Live, Later, "Which answers carry RateLimit fields.";
-    }
-    #[doc = "`rate_limits.*.candidate`."]
-    CANDIDATE {
-        "rate" Rate, Required, Live, Later, "How fast the bucket would fill.";
-        "burst" Integer(1, MANY), Derived("the number in `rate`"), Live, Later, "Size of the bucket.";
-    }
-    #[doc = "One entry of `stores`."]
-    STORE {
-        "redis" Secret, Required, Live, Later, "URL of the store.";
-        "timeout" Duration(1), Value("20ms"), Live, Later, "How long an answer may take.";
     }
     #[doc = "One entry of `auth`: exactly one of them."]
     AUTH {
@@ -81,7 +53,7 @@ tables! {
         "copy_headers" List(&Text), Value("[]"), Live, Later, "Fields of its answer that the upstream sees.";
         "on_failure" Words(&["deny", "allow"], &[]), Value("deny"), Live, Later, "What holds while it is away.";
     }
-    #[doc = "`max_in_flight` and `max_per_key` by key."]
+    #[doc = "`max_per_key`."]
     PER_KEY {
         "key" OneOrMore(&Text), Required, Live, Later, "Who shares the limit.";
         "limit" Integer(1, MANY), Required, Live, Later, "The limit.";

@@ -1,7 +1,8 @@
 //! The keys of resolving names, trying again and upgrading to WebSocket.
 
 use super::keys::tables;
-use super::keys_later::{MAX_MESSAGE, PER_KEY, RATE_LIMIT};
+use super::keys_later::{MAX_MESSAGE, PER_KEY};
+use super::keys_limits::RATE_LIMIT;
 use super::schema::Preset::{Absent, Derived, Value};
 use super::schema::Shape::{
     AnyOf, Duration, Integer, Many, Name, OneOrMore, OrOff, Origin, Resolver, RetryCause, Size,

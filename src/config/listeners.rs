@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::fields::Fields;
 use super::keys;
+use super::limit_uses::Limits;
 use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
 use super::tls::{self, Named};
@@ -17,6 +18,7 @@ pub(super) fn parse(
     root: &Fields<'_>,
     admin: Option<&Admin>,
     named: &mut Named<'_>,
+    limits: &mut Limits<'_>,
     report: &mut Report,
 ) -> Vec<Listener> {
     let admin = admin.map(|admin| {
@@ -33,7 +35,7 @@ pub(super) fn parse(
     let items = root.node("listeners").map(Node::items).unwrap_or_default();
     items
         .iter()
-        .filter_map(|node| parse_listener(node, &mut taken, named, report))
+        .filter_map(|node| parse_listener(node, &mut taken, named, limits, report))
         .collect()
 }
 
@@ -48,6 +50,7 @@ fn parse_listener(
     node: &Node,
     taken: &mut Taken,
     named: &mut Named<'_>,
+    limits: &mut Limits<'_>,
     report: &mut Report,
 ) -> Option<Listener> {
     let fields = Fields::new(Some(node), keys::LISTENER);
@@ -86,7 +89,10 @@ fn parse_listener(
             taken.names.insert(name.clone(), span);
         }
     }
-    let trusted_proxies = parse_trust(&fields);
+    let trusted_proxies = Trust {
+        networks: address::written(&fields, "trusted_proxies"),
+    };
+    let rate_limits = limits.uses(&name, &fields, report);
     if fields.is_true("proxy_protocol") && trusted_proxies.networks.is_empty() {
         let fault = Fault::new(
             "no peer may send a PROXY protocol header",
@@ -103,6 +109,7 @@ fn parse_listener(
         protocols: parse_protocols(&fields),
         timeouts: parse_timeouts(&fields.section("timeouts")),
         limits: parse_limits(&fields.section("limits")),
+        rate_limits,
     })
 }
 
@@ -160,27 +167,6 @@ fn overlaps(admin: SocketAddr, bind: SocketAddr) -> bool {
     admin.port() != 0
         && admin.port() == bind.port()
         && (admin.ip() == bind.ip() || admin.ip().is_unspecified() || bind.ip().is_unspecified())
-}
-
-fn parse_trust(fields: &Fields<'_>) -> Trust {
-    let items = fields
-        .node("trusted_proxies")
-        .map(Node::items)
-        .unwrap_or_default();
-    let texts = items
-        .iter()
-        .filter_map(Node::scalar)
-        .map(|scalar| scalar.text.as_str());
-    let mut networks = Vec::new();
-    for network in texts
-        .filter_map(|text| address::networks(text).ok())
-        .flatten()
-    {
-        if !networks.contains(&network) {
-            networks.push(network);
-        }
-    }
-    Trust { networks }
 }
 
 fn parse_protocols(fields: &Fields<'_>) -> Protocols {

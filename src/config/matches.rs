@@ -126,7 +126,7 @@ pub(super) fn name(matches: &[(Match, Span)]) -> String {
     let all: Vec<String> = matches.iter().map(|(one, _)| canonical(one)).collect();
     format!(
         "{base}-{:06x}",
-        fnv1a(all.join("\n").as_bytes()) & 0xff_ffff
+        word::fnv1a(all.join("\n").as_bytes()) & 0xff_ffff
     )
 }
 
@@ -169,11 +169,4 @@ fn path_text(path: &PathMatch) -> &str {
     match path {
         PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path) => path,
     }
-}
-
-/// FNV-1a, 64 bits: the names that it makes must never change.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -19,12 +19,15 @@ mod expand;
 mod fields;
 mod gather;
 mod health;
+mod in_flight;
 mod json_schema;
 mod keys;
 mod keys_breaker;
 mod keys_health;
 mod keys_later;
+mod keys_limits;
 mod keys_resilience;
+mod limit_uses;
 mod listeners;
 mod load;
 mod log_line;
@@ -39,6 +42,7 @@ mod path;
 mod pattern;
 mod pending;
 mod problem;
+mod rate_limits;
 mod read;
 mod redirects;
 mod report;
@@ -49,6 +53,7 @@ mod routes;
 mod scalar;
 pub mod schema;
 mod source;
+mod stores;
 mod taken;
 mod targets;
 #[cfg(test)]
@@ -66,12 +71,18 @@ pub use breakers::{BreakerRate, BreakerScope, CircuitBreaker, Fallback};
 pub use dns::Dns;
 pub use endpoints::{Endpoint, EndpointHost};
 pub use health::{Ejection, Health, HealthCheck};
+pub use in_flight::InFlight;
 pub use json_schema::json_schema;
+pub use limit_uses::UsedLimit;
 pub use load::{Loaded, Reading, load, parse_text, read, read_again, read_text};
 pub use origin::Origin;
 pub use pending::not_yet_in_force;
 pub use problem::{Problem, Severity, render};
+pub use rate_limits::{Cost, LimitHeaders, MissingKey, OnStoreFailure, Rate, RateLimit, StoreUse};
+pub use redirects::{Redirect, RedirectPath};
+pub use respond::Respond;
 pub use retries::{Backoff, Retry, RetryOn};
+pub use stores::{RedisUrl, Store};
 pub use tls::{CertificateFiles, PairInForce, Tls};
 pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
@@ -105,6 +116,12 @@ pub struct Config {
     pub logging: Logging,
     /// How much an answer of our own tells.
     pub errors: ErrorDetail,
+    /// The entries of `stores`, in file order.
+    pub stores: Vec<Store>,
+    /// The entries of `rate_limits` in file order, then those that listeners and routes write themselves.
+    pub rate_limits: Vec<RateLimit>,
+    /// Most bytes of all buckets together.
+    pub limits_memory: u64,
 }
 
 /// One entry of `listeners`.
@@ -126,6 +143,8 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Bounds of client connections.
     pub limits: ListenerLimits,
+    /// Limits that hold before routing, in file order; none twice.
+    pub rate_limits: Vec<UsedLimit>,
 }
 
 /// `listeners[].protocols`; at least one of them.
@@ -239,6 +258,10 @@ pub struct Route {
     pub retry: Retry,
     /// Upgrades to WebSocket; `None` = off.
     pub websocket: Option<WebSocket>,
+    /// Limits, all of which must admit, in file order; none twice.
+    pub rate_limits: Vec<UsedLimit>,
+    /// Most requests at once; `None` = off.
+    pub max_in_flight: Option<InFlight>,
     /// Bytes of a request body (413 beyond); `None` = off.
     pub max_body: Option<u64>,
 }
@@ -340,41 +363,6 @@ pub struct Mirror {
     pub upstream: usize,
     /// How many of a million requests are copied.
     pub per_million: u32,
-}
-
-/// `routes[].respond`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: http::StatusCode,
-    /// Fields in file order.
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
-    /// Sent as it is.
-    pub body: bytes::Bytes,
-}
-
-/// `routes[].redirect`: what is `None` comes from the request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Redirect {
-    /// `http` or `https`.
-    pub scheme: Option<String>,
-    /// Host without port.
-    pub host: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-    /// The new path.
-    pub path: Option<RedirectPath>,
-    /// 301, 302, 303, 307 or 308.
-    pub status: http::StatusCode,
-}
-
-/// `redirect.path` or `redirect.path_prefix`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RedirectPath {
-    /// Replaces the whole path; the query is dropped.
-    Full(String),
-    /// Replaces what the route's own `path_prefix` matched.
-    Prefix(String),
 }
 
 /// `routes[].timeouts`: outer `None` = not said, `Some(None)` = off.

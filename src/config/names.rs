@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::fields::Fields;
 use super::node::Node;
 use super::report::{Fault, Report, quote};
-use super::{Listener, Upstream, word};
+use super::{Listener, Store, Upstream, word};
 
 /// All things of one kind.
 pub(super) struct Names<'a> {
@@ -36,6 +36,29 @@ impl<'a> Names<'a> {
             section: "listeners",
             indices: index(listeners.iter().map(|listener| listener.name.as_str())),
             incomplete: written.len() != listeners.len(),
+        }
+    }
+
+    /// The entries of `rate_limits`; what each stands for is its place in the file.
+    pub(super) fn of_limits(root: &Fields<'a>) -> Self {
+        let entries = root.node("rate_limits").and_then(Node::map);
+        let names = entries.unwrap_or_default().iter();
+        Names {
+            kind: "limit",
+            section: "rate_limits",
+            indices: index(names.map(|(key, _)| key.text.as_str())),
+            incomplete: false,
+        }
+    }
+
+    /// The stores.
+    pub(super) fn of_stores(root: &Fields<'_>, stores: &'a [Store]) -> Self {
+        let written = root.node("stores").and_then(Node::map).unwrap_or_default();
+        Names {
+            kind: "store",
+            section: "stores",
+            indices: index(stores.iter().map(|store| store.name.as_str())),
+            incomplete: written.len() != stores.len(),
         }
     }
 

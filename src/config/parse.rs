@@ -5,20 +5,24 @@ use std::path::PathBuf;
 
 use super::fields::Fields;
 use super::keys;
+use super::limit_uses::Limits;
 use super::node::Node;
 use super::report::{Fault, Report};
 use super::tls::Named;
 use super::{
     AccessLog, Admin, Config, Drain, ErrorDetail, LogPath, Logging, Secret, address, dns, doubts,
 };
-use super::{listeners, log_line, routes, upstreams};
+use super::{listeners, log_line, routes, stores, upstreams};
 
 /// Builds the meaning of the file. Only worth something if no error was reported, here or before.
 pub(super) fn parse(root: &Node, named: &mut Named<'_>, report: &mut Report) -> Config {
     let fields = Fields::new(Some(root), keys::ROOT);
     let admin = parse_admin(&fields);
     let upstreams = upstreams::parse(&fields, named, report);
-    let listeners = listeners::parse(&fields, admin.as_ref(), named, report);
+    let stores = stores::parse(&fields, report);
+    let mut limits = Limits::parse(&fields, &stores, report);
+    let listeners = listeners::parse(&fields, admin.as_ref(), named, &mut limits, report);
+    let routes = routes::parse(&fields, &upstreams, &listeners, &mut limits, report);
     let workers = fields
         .number("workers")
         .and_then(|n| usize::try_from(n).ok())
@@ -27,13 +31,16 @@ pub(super) fn parse(root: &Node, named: &mut Named<'_>, report: &mut Report) -> 
     Config {
         workers,
         dns: dns::parse(&fields.section("dns"), report),
-        routes: routes::parse(&fields, &upstreams, &listeners, report),
+        routes,
         listeners,
         admin,
         upstreams,
         drain: parse_drain(&fields.section("drain"), report),
         logging: parse_logging(&fields.section("logging"), report),
         errors: parse_errors(&fields),
+        rate_limits: limits.finish(),
+        stores,
+        limits_memory: fields.size("limits_memory").unwrap_or_default(),
     }
 }
 

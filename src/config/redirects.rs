@@ -7,7 +7,31 @@ use super::matches;
 use super::node::Span;
 use super::report::{Fault, Report};
 use super::respond::status;
-use super::{Match, PathMatch, Redirect, RedirectPath, path, word};
+use super::{Match, PathMatch, path, word};
+
+/// `routes[].redirect`: what is `None` comes from the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host without port.
+    pub host: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// The new path.
+    pub path: Option<RedirectPath>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: http::StatusCode,
+}
+
+/// `redirect.path` or `redirect.path_prefix`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RedirectPath {
+    /// Replaces the whole path; the query is dropped.
+    Full(String),
+    /// Replaces what the route's own `path_prefix` matched.
+    Prefix(String),
+}
 
 /// `redirect`.
 pub(super) fn parse(

@@ -3,10 +3,20 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::Respond;
 use super::changes;
 use super::fields::Fields;
 use super::report::{Fault, Report};
+
+/// `routes[].respond`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: http::StatusCode,
+    /// Fields in file order.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Sent as it is.
+    pub body: bytes::Bytes,
+}
 
 /// `respond`.
 pub(super) fn parse(fields: &Fields<'_>, report: &mut Report) -> Respond {

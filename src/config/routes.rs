@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fields::Fields;
+use super::limit_uses::Limits;
 use super::matches;
 use super::names::Names;
 use super::node::{Node, Span};
@@ -10,7 +11,8 @@ use super::report::{Fault, Report, quote};
 use super::taken::Taken;
 use super::{Action, Listener, Match, Route, RouteTimeouts, Upstream};
 use super::{
-    changes, doubts, keys, redirects, respond, retries, rewrites, targets, websockets, word,
+    changes, doubts, in_flight, keys, redirects, respond, retries, rewrites, targets, websockets,
+    word,
 };
 
 /// All routes, in file order; one without a valid action is left out (it was reported).
@@ -18,9 +20,11 @@ pub(super) fn parse(
     root: &Fields<'_>,
     upstreams: &[Upstream],
     listeners: &[Listener],
+    limits: &mut Limits<'_>,
     report: &mut Report,
 ) -> Vec<Route> {
     let mut parser = Parser {
+        limits,
         upstreams: Names::of_upstreams(upstreams),
         listeners: Names::of_listeners(root, listeners),
         names: HashMap::new(),
@@ -33,7 +37,8 @@ pub(super) fn parse(
     routes
 }
 
-struct Parser<'a, 'r> {
+struct Parser<'a, 'l, 'r> {
+    limits: &'r mut Limits<'l>,
     upstreams: Names<'a>,
     listeners: Names<'a>,
     /// Names of earlier routes and their places.
@@ -43,7 +48,7 @@ struct Parser<'a, 'r> {
     report: &'r mut Report,
 }
 
-impl Parser<'_, '_> {
+impl Parser<'_, '_, '_> {
     fn parse(&mut self, node: &Node) -> Option<Route> {
         node.map()?;
         let fields = Fields::new(Some(node), keys::ROUTE);
@@ -60,6 +65,8 @@ impl Parser<'_, '_> {
         let mirrors = targets::mirrors(&fields, &self.upstreams, self.report);
         let retry = retries::parse(&fields, self.report);
         let websocket = websockets::parse(&fields, self.report);
+        let rate_limits = self.limits.uses(&name, &fields, self.report);
+        let max_in_flight = in_flight::parse(&fields, self.report);
         self.warn_of_idle_keys(&fields);
         doubts::warn_of_vain_retries(&fields, &matches, self.report);
         Some(Route {
@@ -80,6 +87,8 @@ impl Parser<'_, '_> {
             },
             retry,
             websocket,
+            rate_limits,
+            max_in_flight,
             max_body: fields.size("max_body"),
         })
     }
@@ -172,6 +181,7 @@ impl Parser<'_, '_> {
         targets::listeners(&fields, &self.listeners, self.report);
         targets::upstream(&fields, &self.upstreams, self.report);
         targets::mirrors(&fields, &self.upstreams, self.report);
+        self.limits.check_names(&fields, self.report);
     }
 }
 

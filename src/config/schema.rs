@@ -10,6 +10,7 @@ use super::node::{Scalar, Style};
 use super::origin;
 use super::path;
 use super::pattern;
+use super::rate_limits;
 use super::report::{Fault, quote};
 use super::retries;
 use super::scalar;
@@ -102,6 +103,8 @@ pub enum Shape {
     Resolver,
     /// What a client is known by, or a part of it.
     KeyPart,
+    /// What a request takes from a bucket.
+    Cost,
     /// The name of a cookie.
     CookieName,
     /// Something that is tried again.
@@ -215,6 +218,7 @@ impl Shape {
             Shape::Endpoint => "a URL such as `http://127.0.0.1:9000`".into(),
             Shape::Resolver => "an address such as `10.0.0.2` or `10.0.0.2:5353`".into(),
             Shape::KeyPart => "a key such as `client_ip` or `header:X-User`".into(),
+            Shape::Cost => "a whole number, at least 1, or `header:NAME`".into(),
             Shape::CookieName => "the name of a cookie such as `session`".into(),
             Shape::Statuses => "a status code such as `200`, or a range such as `200-299`".into(),
             Shape::RetryCause => join(retries::CAUSES.iter().map(|(word, _)| quote(word)), "or"),
@@ -306,6 +310,7 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::Endpoint => endpoints::url(text).map(drop),
         Shape::Resolver => address::resolver(text).map(drop),
         Shape::KeyPart => balances::key_part(text).map(drop),
+        Shape::Cost => rate_limits::cost(value).map(drop),
         Shape::CookieName => word::cookie_name(text),
         Shape::RetryCause => retries::cause(text).map(drop),
         Shape::Statuses => health::statuses(text).map(drop),
@@ -322,6 +327,9 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::LogFormat => log_line::format(text).map(drop),
         Shape::LogKey => log_line::key(text).map(drop),
         Shape::Text | Shape::Body => Ok(()),
+        Shape::AnyOf(all) if let Some(of) = all.iter().find(|one| one.keys().is_empty()) => {
+            check_scalar(of, value)
+        }
         // `OrOff` of a map: `off` was not what is written.
         _ => Err(Fault::new(
             format!("{} does not fit here", quote(value.shown())),

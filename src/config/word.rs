@@ -42,6 +42,13 @@ fn is_name_char(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-'
 }
 
+/// FNV-1a, 64 bits: the names that it makes must never change.
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 /// A host to match, in the form in which it is compared: lower case, without trailing dot; `*.example.com` stands
 /// for any subdomain.
 pub(super) fn host(text: &str) -> Result<String, Fault> {

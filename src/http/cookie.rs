@@ -7,11 +7,16 @@ use http::header::COOKIE;
 /// quotes that it is written with. Names are compared byte for byte.
 #[must_use]
 pub fn first<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    all(headers, name).next()
+}
+
+/// The values of all cookies of this name, likewise.
+pub fn all<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
     // HTTP/2 may send each pair as a line of its own (RFC 9113, section 8.2.3).
     let lines = headers.get_all(COOKIE).iter();
     lines
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b';'))
-        .find_map(|pair| {
+        .filter_map(move |pair| {
             let pair = pair.trim_ascii();
             let value = pair.strip_prefix(name.as_bytes())?.trim_ascii_start();
             Some(value.strip_prefix(b"=")?.trim_ascii_start())

@@ -8,9 +8,11 @@
 //! The encoding is a contract between processes and versions: `balance: {hash: KEY}` must send one key to one endpoint
 //! whichever gateway it came to.
 
+mod client;
 mod fault;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -18,6 +20,7 @@ use http::Method;
 use http::header::{GetAll, HeaderMap, HeaderName, HeaderValue};
 
 use super::{cookie, query};
+pub use client::network;
 pub use fault::KeyFault;
 
 /// Most bytes of one value that count, beside its length.
@@ -51,6 +54,8 @@ pub enum Part {
     Cookie(String),
     /// The first parameter of this name, percent-decoded.
     Query(String),
+    /// The subject of the certificate that the client showed.
+    ClientCert,
     /// In lower case. Always there, if only as nothing.
     Host,
     /// As it was normalised for the routes.
@@ -90,6 +95,8 @@ pub struct Facts<'a> {
     pub route: &'a str,
     /// The number of the client's connection in this process.
     pub connection: u64,
+    /// The subject of the client's certificate; empty if it showed none.
+    pub subject: &'a [u8],
 }
 
 impl Key {
@@ -97,6 +104,12 @@ impl Key {
     #[must_use]
     pub fn new(parts: Vec<Part>) -> Key {
         Key { parts }
+    }
+
+    /// The client's address alone.
+    #[must_use]
+    pub fn client_ip() -> Key {
+        Key::new(vec![Part::ClientIp])
     }
 
     /// Its parts in the order of the file.
@@ -136,6 +149,7 @@ impl Key {
             "cookie" if cookie::is_name(name) => Ok(Part::Cookie(name.to_owned())),
             "cookie" => Err(impossible()),
             "query" => Ok(Part::Query(name.to_owned())),
+            "client_cert" => Ok(Part::ClientCert),
             "host" => Ok(Part::Host),
             "path" => Ok(Part::Path),
             "method" => Ok(Part::Method),
@@ -149,8 +163,25 @@ impl Key {
     /// Appends the bytes that stand for this key's value to `out`: at most 1029 for each part. `false` when a part is
     /// missing or empty; `out` is then as it was. Allocates only what `out` grows by.
     pub fn append(&self, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+        self.append_as(facts, Repeated::Counts, out)
+    }
+
+    /// As [`Key::append`], but a field, cookie or parameter that is there more than once is taken for missing: who could
+    /// choose which of them counts had a way round a limit.
+    pub fn append_single(&self, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+        self.append_as(facts, Repeated::IsMissing, out)
+    }
+
+    /// Appends the bytes of a client's address: the key of a request that has none.
+    pub fn append_client(client: IpAddr, out: &mut Vec<u8>) {
+        out.push(Part::ClientIp.mark());
+        out.extend_from_slice(&folded(client).octets());
+    }
+
+    fn append_as(&self, facts: &Facts<'_>, repeated: Repeated, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        let whole = self.parts.iter().all(|part| part.append(facts, out));
+        let mut parts = self.parts.iter();
+        let whole = parts.all(|part| part.append(facts, repeated, out));
         if !whole {
             out.truncate(before);
         }
@@ -158,10 +189,21 @@ impl Key {
     }
 }
 
+/// What becomes of a part that a request has several times.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeated {
+    /// All lines of a field count, of all else the first.
+    Counts,
+    IsMissing,
+}
+
 impl Part {
     /// A byte for the kind, then a fixed number of bytes or a length and what it is the length of: no value can end
     /// where another would go on, and none of one kind be taken for one of another.
-    fn append(&self, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+    fn append(&self, facts: &Facts<'_>, repeated: Repeated, out: &mut Vec<u8>) -> bool {
+        if repeated == Repeated::IsMissing && self.is_repeated(facts) {
+            return false;
+        }
         out.push(self.mark());
         match self {
             Part::ClientIp => out.extend_from_slice(&folded(facts.client).octets()),
@@ -176,6 +218,7 @@ impl Part {
                     .and_then(|query| query::first(query, name.as_bytes()));
                 return written.is_some_and(|written| append_decoded(written, out));
             }
+            Part::ClientCert => return append_text(facts.subject, out),
             Part::Host => append_host(facts.host, out),
             Part::Path => _ = append_text(facts.path.as_bytes(), out),
             Part::Method => _ = append_text(facts.method.as_str().as_bytes(), out),
@@ -184,6 +227,17 @@ impl Part {
             Part::Global => {}
         }
         true
+    }
+
+    fn is_repeated(&self, facts: &Facts<'_>) -> bool {
+        match self {
+            Part::Header(name) => facts.headers.get_all(name).iter().nth(1).is_some(),
+            Part::Cookie(name) => cookie::all(facts.headers, name).nth(1).is_some(),
+            Part::Query(name) => facts
+                .query
+                .is_some_and(|query| query::all(query, name.as_bytes()).nth(1).is_some()),
+            _ => false,
+        }
     }
 
     fn mark(&self) -> u8 {
@@ -198,6 +252,7 @@ impl Part {
             Part::Route => 8,
             Part::Connection => 9,
             Part::Global => 10,
+            Part::ClientCert => 11,
         }
     }
 }

@@ -4,6 +4,11 @@
 
 /// The value of `name` as it is written: of the first pair with this name; empty where no `=` follows it.
 pub(crate) fn first<'q>(query: &'q str, name: &[u8]) -> Option<&'q [u8]> {
+    all(query, name).next()
+}
+
+/// The values of all pairs with this name, likewise.
+pub(crate) fn all<'q>(query: &'q str, name: &[u8]) -> impl Iterator<Item = &'q [u8]> {
     query
         .as_bytes()
         .split(|&byte| byte == b'&')
@@ -11,7 +16,7 @@ pub(crate) fn first<'q>(query: &'q str, name: &[u8]) -> Option<&'q [u8]> {
             let end = pair.iter().position(|&byte| byte == b'=');
             end.map_or((pair, &[][..]), |end| (&pair[..end], &pair[end + 1..]))
         })
-        .find_map(|(written, value)| is(written, name).then_some(value))
+        .filter_map(move |(written, value)| is(written, name).then_some(value))
 }
 
 /// Does `written` stand for these bytes?

@@ -18,6 +18,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// In words, with names; shown where `errors.detail` is `full`.
     pub detail: Option<String>,
+    /// The limit that refused it; shown likewise.
+    pub limit: Option<Box<str>>,
     /// Fields that belong to the answer, such as `Allow`.
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Where the message ends is in doubt: nothing more may be read from its connection.
@@ -29,6 +31,7 @@ impl From<Reason> for Refusal {
         Refusal {
             reason,
             detail: None,
+            limit: None,
             fields: Vec::new(),
             unframed: false,
         }
@@ -94,6 +97,9 @@ fn body_of(refusal: &Refusal, request_id: &HeaderValue, show_detail: bool) -> By
     });
     if show_detail && let Some(detail) = &refusal.detail {
         body["detail"] = detail.as_str().into();
+    }
+    if show_detail && let Some(limit) = &refusal.limit {
+        body["limit"] = (**limit).into();
     }
     let mut text = body.to_string();
     text.push('\n');

@@ -62,6 +62,10 @@ metrics! {
     EndpointHealthy Gauge "tidegate_endpoint_healthy" ["upstream" "endpoint"] "1 while an endpoint may serve, 0 while it is ejected or its probes fail.";
     EndpointEjections Counter "tidegate_endpoint_ejections_total" ["upstream" "endpoint"] "Times that an endpoint was left out after failures in a row.";
     UpstreamRetries Counter "tidegate_upstream_retries_total" ["upstream" "cause"] "Attempts after the first, by what made them necessary.";
+    RateLimitDecisions Counter "tidegate_rate_limit_decisions_total" ["limit" "decision"] "What rate limits said to requests.";
+    RateLimitKeys Gauge "tidegate_rate_limit_keys" ["limit"] "Buckets that a rate limit holds.";
+    RateLimitEvictions Counter "tidegate_rate_limit_evictions_total" ["limit"] "Buckets that were forgotten before they were full again.";
+    StoreErrors Counter "tidegate_store_errors_total" ["store" "cause"] "Questions to a store that came to nothing, and connections to it that were not made.";
     BreakerState Gauge "tidegate_breaker_state" ["upstream" "endpoint"] "0 while a circuit breaker is closed, 1 open, 2 half-open; without an endpoint it is the upstream's.";
     BreakerTransitions Counter "tidegate_breaker_transitions_total" ["upstream" "endpoint" "to" "cause"] "Times that a circuit breaker moved.";
     WebSocketConnections Gauge "tidegate_websocket_connections" ["route"] "WebSockets open.";

@@ -49,6 +49,11 @@ fn page_of_everything(format: Format) -> String {
     upstream.duration.record(0, 1);
     upstream.retries.add(1, RetryCause::Reset as u32, 2);
     upstream.write(&mut page, "app");
+    let limit = LimitStats::new(2);
+    limit.count(0, Decision::Allowed);
+    limit.count(1, Decision::Allowed);
+    limit.count(1, Decision::CandidateLimited);
+    limit.write(&mut page, "per-client", Some(3), 4);
     let listener = ListenerStats::new(2);
     listener.connections.add(1, 1);
     listener.count_refusal(2, Refusal::PerIp);
@@ -98,6 +103,10 @@ fn a_page_says_what_was_counted() {
             "tidegate_upstream_connections{upstream=\"app\",endpoint=\"http://127.0.0.1:9000\",state=\"idle\"} 3",
             "tidegate_connections_refused_total{listener=\"web\",cause=\"per_ip\"} 1",
             "tidegate_connections_cut_total{listener=\"web\",cause=\"flood\"} 1",
+            "tidegate_rate_limit_decisions_total{limit=\"per-client\",decision=\"allowed\"} 2",
+            "tidegate_rate_limit_decisions_total{limit=\"per-client\",decision=\"candidate_limited\"} 1",
+            "tidegate_rate_limit_keys{limit=\"per-client\"} 3",
+            "tidegate_rate_limit_evictions_total{limit=\"per-client\"} 4",
             "tidegate_config_reloads_total{result=\"applied\"} 1",
             "tidegate_config_reloads_total{result=\"unchanged\"} 0",
             "tidegate_config_last_reload_success 0",

@@ -9,15 +9,15 @@ use super::head_h2;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::reply::Refusal;
-use crate::http::{fields, origin};
+use crate::http::{fields, forwarded, origin};
 use crate::route::{self, Found as Routed};
 use crate::snapshot::{Route, Target};
 
-/// Checks the head and finds the route.
+/// Checks the head, and finds out who the client is.
 ///
 /// # Errors
-/// What the head, the drain or the table of routes has against the request.
-pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
+/// What the head or the drain has against the request.
+pub(super) fn check_head(exchange: &mut Exchange, parts: &mut Parts) -> Result<Head, Refusal> {
     let folded = if exchange.is_stream() {
         head_h2::fold(parts, &exchange.listener().limits)
     } else {
@@ -29,7 +29,7 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head,
     let checked = folded.and_then(|()| head::check(parts, seen, uri_bytes));
     // Also of a head that is refused: its target is what one looks for in the log.
     exchange.saw_target(&parts.uri);
-    let head = checked?;
+    let mut head = checked?;
     if !exchange.listener().protocols.http1 && !exchange.is_stream() {
         let detail = "HTTP/1 is not spoken on this port";
         return Err(Refusal::because(Reason::BadRequest, detail).unframed());
@@ -46,13 +46,26 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head,
         let detail = "the TLS connection was made for another host";
         return Err(Refusal::because(Reason::MisdirectedRequest, detail));
     }
-    let target = find_route(exchange, parts, &head)?;
+    head.trusted = head.found.forwarded() && trust(exchange, parts);
+    Ok(head)
+}
+
+/// Finds the route, and follows it.
+///
+/// # Errors
+/// What the table of routes, or the route of a WebSocket, has against the request.
+pub(super) fn find_route(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    head: &Head,
+) -> Result<Target, Refusal> {
+    let target = look_up(exchange, parts, head)?;
     exchange.follow(target.route);
     if head.handshake.is_some() {
         let route = &exchange.pin.routes[target.route as usize];
-        admit_websocket(exchange, parts, &head, route)?;
+        admit_websocket(exchange, parts, head, route)?;
     }
-    Ok((head, target))
+    Ok(target)
 }
 
 /// What is asked of a handshake beside all that is asked of a request.
@@ -90,7 +103,7 @@ fn draining() -> Refusal {
     Refusal::from(Reason::Draining).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
+fn look_up(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target, Refusal> {
     let asked = route::Asked {
         listener: exchange.listener().number,
         host: head.host_name(),
@@ -108,4 +121,28 @@ fn find_route(exchange: &Exchange, parts: &Parts, head: &Head) -> Result<Target,
         }
         Routed::None => Err(Refusal::from(Reason::RouteNotFound)),
     }
+}
+
+/// Are the forwarded fields of this request to be believed? Warns once of a private proxy that nobody listed.
+fn trust(exchange: &mut Exchange, parts: &Parts) -> bool {
+    let client = exchange.client.clone();
+    let listener = exchange.listener();
+    if listener.trusted.contains(client.peer) {
+        let address = forwarded::client_behind(&parts.headers, client.peer, &listener.trusted);
+        exchange.saw_client(address);
+        return true;
+    }
+    if forwarded::is_private(client.peer) {
+        if listener.stats.untrusted_forwarded.sum() == 0 {
+            tracing::warn!(
+                listener = listener.name, peer = %client.peer,
+                "a private peer sends forwarded fields and is not in trusted_proxies; they are dropped"
+            );
+        }
+        listener
+            .stats
+            .untrusted_forwarded
+            .add(client.worker.index, 1);
+    }
+    false
 }

@@ -27,6 +27,7 @@ pub(super) fn ask_request(
         headers: &parts.headers,
         route: exchange.route().map_or("", |route| route.name.as_str()),
         connection: client.id,
+        subject: client.subject(),
     };
     let hash = balancer.hash(&facts, &mut client.worker.key.borrow_mut());
     exchange.asked = Some(hash);

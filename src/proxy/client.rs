@@ -76,6 +76,13 @@ impl Client {
         self.secured.is_some()
     }
 
+    /// The subject of the certificate that it showed; empty if it showed none.
+    #[must_use]
+    pub fn subject(&self) -> &[u8] {
+        let identity = self.secured.as_ref().and_then(|s| s.identity.as_ref());
+        identity.map_or(b"", |identity| identity.subject.as_bytes())
+    }
+
     /// The scheme of its requests.
     #[must_use]
     pub fn scheme(&self) -> &'static str {

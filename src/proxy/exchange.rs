@@ -13,10 +13,12 @@ use super::drain_rest::drain_rest;
 use super::lease::Lease;
 use super::note::Note;
 use super::outcome::{Last, Standing};
+use super::tally::Tally;
 use super::tunnel::Opening;
 use crate::breaker::Permit;
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::filter::in_flight::Place;
 use crate::http::fields;
 use crate::http::guard::{ANSWERING, BODY_UNREAD, HEAD_BEGUN, IN_EXCHANGE};
 use crate::http::request_id;
@@ -70,6 +72,10 @@ pub struct Exchange {
     pub(super) status: Option<StatusCode>,
     pub(super) reason: Option<Reason>,
     pub(super) note: Option<Box<Note>>,
+    /// What it took from limits, as long as somebody may ask for it.
+    pub(super) tally: Option<Box<Tally>>,
+    /// Its place among those that the route carries at once.
+    pub(super) place: Option<Place>,
     /// A body that was refused before anybody asked for it.
     unread: Option<Incoming>,
     keeps_unread: bool,
@@ -120,6 +126,8 @@ impl Exchange {
             status: None,
             reason: None,
             note,
+            tally: None,
+            place: None,
             unread: None,
             keeps_unread: false,
             ended: false,
@@ -265,6 +273,7 @@ impl Exchange {
         self.client.wire.turn(ANSWERING, IN_EXCHANGE);
         self.settle_body();
         self.release(now);
+        self.leave_route();
         self.settle_last();
         self.permit = None;
         self.count(now);
@@ -322,6 +331,15 @@ impl Exchange {
         }
     }
 
+    /// Gives back its place among those that the route carries at once.
+    fn leave_route(&mut self) {
+        if let Some(place) = self.place.take()
+            && let Some(bound) = self.route().and_then(|route| route.max_in_flight.as_ref())
+        {
+            bound.counts.leave(place);
+        }
+    }
+
     pub(super) fn final_status(&self) -> StatusCode {
         self.status.unwrap_or_else(|| Reason::ClientClosed.status())
     }
@@ -335,6 +353,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
+            if self.waits_for_turn() {
+                self.give_back();
+            }
             let cut = self.client.worker.drain.phase() == Phase::Cut;
             self.failed(if cut {
                 Reason::Draining

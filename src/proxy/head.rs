@@ -26,6 +26,8 @@ pub struct Head {
     pub name: usize,
     /// Does the client wait for a 100 before it sends its body?
     pub expects_continue: bool,
+    /// May what the peer says of earlier hops be believed?
+    pub trusted: bool,
     /// The handshake, where it asks for a WebSocket.
     pub handshake: Option<Box<Handshake>>,
 }
@@ -73,6 +75,7 @@ pub fn check(parts: &mut Parts, seen: fields::Request, uri_bytes: usize) -> Resu
         host,
         name,
         expects_continue,
+        trusted: false,
         handshake,
     })
 }

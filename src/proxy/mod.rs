@@ -14,12 +14,14 @@ pub mod head;
 mod head_h2;
 mod health;
 mod lease;
+mod limits;
 mod mirror;
 mod note;
 mod open;
 mod outcome;
 pub mod retry;
 pub mod secured;
+mod tally;
 mod trials;
 pub mod tunnel;
 mod wait;
@@ -49,12 +51,12 @@ use crate::http::reply::{self, Refusal};
 use crate::http::upgrade;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::snapshot::{Action, Forward, Target};
-use admit::admit;
 use body::{Body, Relay};
 use client::Client;
 use exchange::{Deadlines, Exchange};
 use forward::Plan;
 use head::Head;
+use tally::Owner;
 use tunnel::Opening;
 
 /// By the version in which the request was received (RFC 9110, section 7.6.3).
@@ -77,7 +79,7 @@ pub async fn handle(
     Ok(match served {
         Ok(Ok(None)) => relay(exchange),
         Ok(Ok(Some(mut response))) => {
-            change_answer(&exchange, response.headers_mut());
+            change_answer(&mut exchange, response.headers_mut());
             finish_own(exchange, *response)
         }
         Ok(Err(refusal)) => refuse(exchange, &refusal),
@@ -98,7 +100,7 @@ async fn serve(
     parts: &mut Parts,
     incoming: Incoming,
 ) -> Result<Own, Refusal> {
-    let (head, target) = match admit(exchange, parts) {
+    let (head, target) = match enter(exchange, parts).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
             leave_body(exchange, incoming, refusal.unframed || expects(parts));
@@ -150,6 +152,17 @@ async fn serve(
     };
     forward::forward(exchange, &mut request, &plan).await?;
     Ok(None)
+}
+
+/// From the head of a request to its route, past the limits of both.
+async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
+    let head = admit::check_head(exchange, parts)?;
+    limits::pass(exchange, parts, head.host_name(), Owner::Listener).await?;
+    let target = admit::find_route(exchange, parts, &head)?;
+    limits::pass(exchange, parts, head.host_name(), Owner::Route).await?;
+    limits::enter(exchange, parts, head.host_name())?;
+    exchange.settle_limits();
+    Ok((head, target))
 }
 
 /// What the route changes in the head, last of all, so that the file has the last word; tells whether the host shall
@@ -287,10 +300,9 @@ fn prepare(exchange: &mut Exchange, parts: &mut Parts, head: Head) -> Result<(),
         Some(host) => host,
         None => host_for_old_client(exchange, parts)?,
     };
-    let trusted = found.forwarded() && trust(exchange, parts);
     let hop = Hop {
         peer: &exchange.client.peer_text,
-        trusted,
+        trusted: head.trusted,
         host,
         secure: exchange.client.is_secure(),
     };
@@ -323,36 +335,13 @@ fn host_for_old_client(exchange: &Exchange, parts: &mut Parts) -> Result<HeaderV
     Ok(host)
 }
 
-/// Are the forwarded fields of this request to be believed? Warns once of a private proxy that nobody listed.
-fn trust(exchange: &mut Exchange, parts: &Parts) -> bool {
-    let client = exchange.client.clone();
-    let listener = exchange.listener();
-    if listener.trusted.contains(client.peer) {
-        let address = forwarded::client_behind(&parts.headers, client.peer, &listener.trusted);
-        exchange.saw_client(address);
-        return true;
-    }
-    if forwarded::is_private(client.peer) {
-        if listener.stats.untrusted_forwarded.sum() == 0 {
-            tracing::warn!(
-                listener = listener.name, peer = %client.peer,
-                "a private peer sends forwarded fields and is not in trusted_proxies; they are dropped"
-            );
-        }
-        listener
-            .stats
-            .untrusted_forwarded
-            .add(client.worker.index, 1);
-    }
-    false
-}
-
 fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     let Some(response) = exchange.answer.take() else {
         return refuse(exchange, &Refusal::from(Reason::InternalError));
     };
     let (mut head, incoming) = response.into_parts();
-    change_answer(&exchange, &mut head.headers);
+    exchange.charge_limits(&head.headers);
+    change_answer(&mut exchange, &mut head.headers);
     let socket = exchange.opening.take().and_then(|opening| opening.socket);
     if let Some(cookie) = choice::sticky_cookie(&exchange) {
         head.headers.append(header::SET_COOKIE, cookie);
@@ -376,7 +365,8 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     Response::from_parts(head, Body::Relay(relay))
 }
 
-fn change_answer(exchange: &Exchange, headers: &mut HeaderMap) {
+fn change_answer(exchange: &mut Exchange, headers: &mut HeaderMap) {
+    exchange.tell_limits(headers);
     if let Some(changes) = exchange
         .route()
         .and_then(|route| route.response_fields.as_ref())
@@ -389,6 +379,7 @@ fn refuse(mut exchange: Box<Exchange>, refusal: &Refusal) -> Response<Body> {
     exchange.failed(refusal.reason);
     let id = exchange.id();
     let mut response = reply::problem(refusal, &id, exchange.pin.show_detail);
+    exchange.tell_limits(response.headers_mut());
     if refusal.unframed && !exchange.is_stream() {
         response
             .headers_mut()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Uri, Version};
 
 use super::exchange::Exchange;
+use super::tally::Owner;
 use crate::error::Reason;
 use crate::telemetry::access_log::Entry;
 use crate::time::{self, Nanos};
@@ -18,6 +19,8 @@ pub(super) struct Note {
     pub(super) referer: Option<HeaderValue>,
     pub(super) peer: Option<String>,
     pub(super) endpoint: Option<(u32, u32)>,
+    /// The limit that refused it.
+    pub(super) limit: Option<(Owner, usize)>,
     /// Time spent in queues; `None` where none was met.
     pub(super) wait: Option<Duration>,
     /// Time spent connecting; `None` where a pooled connection was used.
@@ -36,6 +39,13 @@ impl Exchange {
             && let Some(note) = &mut self.note
         {
             *note.wait.get_or_insert_default() += now.since(since);
+        }
+    }
+
+    /// A limit refused it.
+    pub(super) fn limited_by(&mut self, owner: Owner, index: usize) {
+        if let Some(note) = &mut self.note {
+            note.limit = Some((owner, index));
         }
     }
 
@@ -85,6 +95,10 @@ impl Exchange {
             attempts: (self.attempts > 0).then_some(self.attempts),
             status: Some(self.final_status().as_u16()),
             reason: self.reason.map(Reason::word),
+            limit: note.limit.and_then(|(owner, index)| {
+                let used = self.limits_of(owner).get(index)?;
+                Some(used.limit.name.as_str())
+            }),
             bytes_in: Some(self.upload.as_ref().map_or(0, |u| u.bytes())),
             bytes_out: Some(self.bytes_out),
             duration: Some(now.since(self.started)),

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::tally::Tally;
 use super::trials::TrialList;
 use crate::drain::Drain;
 use crate::http::request_id::RequestIds;
@@ -40,6 +41,9 @@ pub struct Worker {
     pub complaints: Complaints,
     /// Client connections that it serves.
     pub connections: Cell<usize>,
+    /// Empty tallies of requests that ended. Boxed: the boxes are what is kept.
+    #[allow(clippy::vec_box)]
+    pub(super) tallies: RefCell<Vec<Box<Tally>>>,
     /// Where the key of a request is put together; never kept over an await.
     pub key: RefCell<Vec<u8>>,
     /// Attempts whose answers go on, and of which it is not known yet what came of them.
@@ -72,6 +76,7 @@ impl Worker {
             gateway,
             complaints,
             connections: Cell::new(0),
+            tallies: RefCell::default(),
             key: RefCell::default(),
             trials: TrialList::default(),
             numbered: Cell::new(0),

@@ -92,6 +92,7 @@ impl Gateway {
         let mut resolver = Resolver::new();
         let addresses = resolver.begin(&config.dns, addresses::names(&config))?;
         let shared = Shared::new(compile(&config, &addresses, None, ground));
+        shared.load().begin_stores();
         let gateway = Arc::new(GatewayStats::new(workers));
         let (mut sockets, ends) = Sockets::new(workers, inherited);
         let plan = sockets.plan(&config).map_err(first_of)?;
@@ -253,8 +254,8 @@ async fn shut_down(
     stop: &mut [Signal; 2],
     workers: Vec<JoinHandle<()>>,
 ) {
-    tracing::info!(delay = ?policy.delay, deadline = ?policy.deadline, "draining: a second signal ends at once");
     drain.enter(Phase::Announced);
+    tracing::info!(delay = ?policy.delay, deadline = ?policy.deadline, "draining: a second signal ends at once");
     let joined = tokio::task::spawn_blocking(move || {
         workers.into_iter().for_each(|worker| drop(worker.join()))
     });

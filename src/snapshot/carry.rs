@@ -9,7 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::metrics::{ListenerStats, RouteStats};
+use crate::filter::in_flight::Counts;
+use crate::filter::limit::Buckets;
+use crate::limit::{Quota, Room, Seed};
+use crate::metrics::{LimitStats, ListenerStats, RouteStats};
+use crate::store::lease::Leases;
+use crate::store::{Address, Link, Names};
 use crate::time::Nanos;
 use crate::tls::Target;
 use crate::upstream::UpstreamState;
@@ -34,6 +39,20 @@ pub struct Carry {
     pub probes: Kept<(String, SocketAddr, Question), ProbeState>,
     /// By listener name.
     pub listeners: Kept<String, ListenerState>,
+    /// Buckets, by the name of the limit and the definition of its key.
+    pub buckets: Kept<(String, String), Buckets>,
+    /// Stores, by name and address.
+    pub stores: Kept<(String, Address), Link>,
+    /// Tokens taken from stores, by the name of the limit, the definition of its key, and the store.
+    pub leases: Kept<(String, String, String), Leases>,
+    /// Requests under way, by route name and the definition of the key that they are counted by.
+    in_flight: Kept<(String, String), Counts>,
+    /// Counters of limits, by name.
+    pub limits: Kept<String, LimitStats>,
+    /// What all buckets together may take.
+    room: Arc<Room>,
+    /// What keys are hashed with.
+    seed: Seed,
     /// By upstream name and TLS settings: with the sessions that can be resumed.
     secure: Kept<(String, u64), Target>,
     now: Nanos,
@@ -176,6 +195,13 @@ impl Carry {
             endpoints,
             probes: Kept::succeed(previous.map(|p| &p.probes), now),
             listeners: Kept::succeed(previous.map(|p| &p.listeners), now),
+            buckets: Kept::succeed(previous.map(|p| &p.buckets), now),
+            in_flight: Kept::succeed(previous.map(|p| &p.in_flight), now),
+            limits: Kept::succeed(previous.map(|p| &p.limits), now),
+            stores: Kept::succeed(previous.map(|p| &p.stores), now),
+            leases: Kept::succeed(previous.map(|p| &p.leases), now),
+            room: previous.map_or_else(|| Arc::new(Room::new(0)), |p| p.room.clone()),
+            seed: previous.map_or_else(Seed::random, |p| p.seed),
             secure: Kept::succeed(previous.map(|p| &p.secure), now),
             now,
             next_uid: previous.map_or(1, |p| p.next_uid),
@@ -200,6 +226,13 @@ impl Carry {
                 .probes
                 .release(now, |(upstream, ..)| is_moved(upstream)),
             listeners: previous.listeners.clone(),
+            buckets: previous.buckets.clone(),
+            in_flight: previous.in_flight.clone(),
+            limits: previous.limits.clone(),
+            stores: previous.stores.clone(),
+            leases: previous.leases.clone(),
+            room: previous.room.clone(),
+            seed: previous.seed,
             secure: previous.secure.clone(),
             now,
             next_uid: previous.next_uid,
@@ -223,6 +256,55 @@ impl Carry {
     pub fn upstream(&mut self, name: &str, workers: usize) -> Arc<UpstreamState> {
         self.upstreams
             .claim(name.to_owned(), || UpstreamState::new(workers))
+    }
+
+    /// The buckets of a limit; its key is part of what it is, its quota is not.
+    pub fn buckets(
+        &mut self,
+        limit: &str,
+        key: &str,
+        quota: Quota,
+        max_keys: u64,
+        now: Nanos,
+    ) -> Arc<Buckets> {
+        let (room, seed) = (&self.room, self.seed);
+        self.buckets.claim((limit.to_owned(), key.to_owned()), || {
+            Buckets::new(quota, max_keys, room.clone(), seed, now)
+        })
+    }
+
+    /// A store; its thread, its connection and what it counted.
+    pub fn store(&mut self, name: &str, address: Address) -> Arc<Link> {
+        self.stores.claim((name.to_owned(), address.clone()), || {
+            Link::new(name, address)
+        })
+    }
+
+    /// The leases of a limit.
+    pub fn leases(&mut self, limit: &str, key: &str, store: &str, max_keys: u64) -> Arc<Leases> {
+        let identity = (limit.to_owned(), key.to_owned(), store.to_owned());
+        let most = usize::try_from(max_keys).unwrap_or(usize::MAX);
+        self.leases
+            .claim(identity, || Leases::new(Names::new(limit, key), most))
+    }
+
+    /// The requests that a route has under way.
+    pub fn in_flight(&mut self, route: &str, key: &str) -> Arc<Counts> {
+        let seed = self.seed;
+        self.in_flight
+            .claim((route.to_owned(), key.to_owned()), || Counts::new(seed))
+    }
+
+    /// The counters of a limit.
+    pub fn limit_stats(&mut self, name: &str, workers: usize) -> Arc<LimitStats> {
+        self.limits
+            .claim(name.to_owned(), || LimitStats::new(workers))
+    }
+
+    /// What all buckets together may take.
+    #[must_use]
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// The state of a listener; a new one gets the next number.

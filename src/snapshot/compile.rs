@@ -10,6 +10,7 @@ use super::breaking::breaking;
 use super::carry::Carry;
 use super::endpoints::{places, settle};
 use super::health;
+use super::limits::{self, ByName};
 use super::places::place;
 use super::{
     Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, OwnTimeouts, Route,
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::config::{self, Config, Protocols};
 use crate::filter::fields::FieldChanges;
+use crate::filter::limit::Used;
 use crate::filter::redirect::Redirect;
 use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
@@ -71,17 +73,26 @@ pub fn compile(
             ))
         })
         .collect();
+    let stores = limits::stores(config, &mut carry);
+    let limits = limits::limits(config, &stores, &mut carry, workers, ground.now);
+    let by_name = ByName::new(&limits);
     let routes = config
         .routes
         .iter()
-        .map(|r| route(r, &upstreams, &mut carry, workers))
+        .map(|r| {
+            let limits = limits::used(config, &r.rate_limits, &by_name);
+            route(r, limits, &upstreams, &mut carry, workers)
+        })
         .collect();
     Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
-        listeners: listeners(config, &mut carry, previous, ground),
+        listeners: listeners(config, &by_name, &mut carry, previous, ground),
         table: Arc::new(Table::new(patterns(config, &mut carry, workers))),
         routes,
         upstreams,
+        limits,
+        stores,
+        limits_memory: config.limits_memory,
         unrouted: carry.route(crate::metrics::NO_ROUTE, workers),
         show_detail: config.errors == config::ErrorDetail::Full,
         access_log: config.logging.access.as_ref().map(log_shape),
@@ -189,6 +200,7 @@ fn way(balance: &config::Balance) -> Way {
 
 fn route(
     r: &config::Route,
+    rate_limits: Arc<[Used]>,
     upstreams: &[Arc<Upstream>],
     carry: &mut Carry,
     workers: usize,
@@ -210,6 +222,8 @@ fn route(
         action,
         max_body: r.max_body,
         request_timeout: r.timeouts.request,
+        rate_limits,
+        max_in_flight: limits::in_flight(r, carry),
         websocket: r.websocket.as_ref().map(|w| super::WebSocket {
             origins: w.origins.clone(),
             idle: w.idle_timeout,
@@ -335,6 +349,7 @@ fn offered(protocols: Protocols) -> Vec<&'static [u8]> {
 
 pub(super) fn listeners(
     config: &Config,
+    limits: &ByName<'_>,
     carry: &mut Carry,
     previous: Option<&Snapshot>,
     ground: Ground,
@@ -344,7 +359,7 @@ pub(super) fn listeners(
         .iter()
         .map(|l| {
             let state = carry.listener(&l.name, ground.workers);
-            let (t, limits) = (&l.timeouts, &l.limits);
+            let (t, bounds) = (&l.timeouts, &l.limits);
             Listener {
                 name: l.name.clone(),
                 number: state.number,
@@ -367,17 +382,18 @@ pub(super) fn listeners(
                     tls_handshake: t.tls_handshake,
                 },
                 limits: ListenerLimits {
-                    min_body_rate: limits
+                    min_body_rate: bounds
                         .min_body_rate
                         .map(|rate| (rate.bytes_per_second, rate.after)),
-                    connections: limits.connections.unwrap_or(Some(ground.connections)),
-                    connections_per_ip: limits.connections_per_ip,
-                    head_bytes: limits.head_bytes,
-                    headers: limits.headers,
-                    uri_bytes: limits.uri_bytes,
-                    requests_per_connection: limits.requests_per_connection,
-                    h2_streams: limits.h2_streams,
+                    connections: bounds.connections.unwrap_or(Some(ground.connections)),
+                    connections_per_ip: bounds.connections_per_ip,
+                    head_bytes: bounds.head_bytes,
+                    headers: bounds.headers,
+                    uri_bytes: bounds.uri_bytes,
+                    requests_per_connection: bounds.requests_per_connection,
+                    h2_streams: bounds.h2_streams,
                 },
+                rate_limits: limits::used(config, &l.rate_limits, limits),
                 stats: state.stats.clone(),
             }
         })

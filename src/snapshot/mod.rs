@@ -7,6 +7,7 @@ pub mod carry;
 pub mod compile;
 mod endpoints;
 mod health;
+mod limits;
 mod places;
 pub mod readdress;
 pub mod shared;
@@ -23,12 +24,15 @@ use http::header::HeaderMap;
 
 use crate::config::Protocols;
 use crate::filter::fields::FieldChanges;
+use crate::filter::in_flight::InFlight;
+use crate::filter::limit::{Limit, Used};
 use crate::filter::rewrite::Rewrite;
 use crate::filter::split::Split;
 use crate::http::forwarded::Networks;
 use crate::http::origin::Allowed;
 use crate::metrics::{ListenerStats, RouteStats};
 use crate::route::Table;
+use crate::store::Store;
 use crate::telemetry::access_log::Shape;
 use crate::time::Nanos;
 use crate::tls::{Policy, Tickets};
@@ -48,6 +52,12 @@ pub struct Snapshot {
     pub routes: Arc<[Route]>,
     /// In file order.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Rate limits: those of the file in its order, then those of listeners and routes.
+    pub limits: Vec<Arc<Limit>>,
+    /// Where limits are that other gateways share.
+    pub stores: Vec<Store>,
+    /// Most bytes of all their buckets together.
+    pub limits_memory: u64,
     /// Counters of requests that match no route.
     pub unrouted: Arc<RouteStats>,
     /// Do answers of our own name upstreams and limits?
@@ -56,6 +66,23 @@ pub struct Snapshot {
     pub access_log: Option<Shape>,
     /// State by identity, for the next snapshot.
     pub carry: Carry,
+}
+
+impl Snapshot {
+    /// Lets what lives beside state hold from `now` on, also for those who walk through an older snapshot: bounds of
+    /// connections, quotas, and the memory of buckets.
+    pub fn enforce(&self, now: Nanos) {
+        self.upstreams
+            .iter()
+            .for_each(|upstream| upstream.enforce());
+        self.carry.room().set(self.limits_memory);
+        self.limits.iter().for_each(|limit| limit.enforce(now));
+    }
+
+    /// Lets the stores connect that have not begun to.
+    pub fn begin_stores(&self) {
+        self.stores.iter().for_each(|store| store.link().begin());
+    }
 }
 
 /// What the table answers: a route, and how much of the path its prefix matched.
@@ -77,6 +104,10 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Total time, head to last byte; `None` = off.
     pub request_timeout: Option<Duration>,
+    /// Limits, all of which must admit.
+    pub rate_limits: Arc<[Used]>,
+    /// How many requests it carries at once; `None` = off.
+    pub max_in_flight: Option<InFlight>,
     /// How WebSockets are treated; `None` = refused.
     pub websocket: Option<WebSocket>,
     /// Changes to the fields of answers, but for those that tell of a failure.
@@ -193,6 +224,8 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Bounds of its connections.
     pub limits: ListenerLimits,
+    /// Limits that hold before routing.
+    pub rate_limits: Arc<[Used]>,
     /// Counters, found by name.
     pub stats: Arc<ListenerStats>,
 }

@@ -10,6 +10,7 @@ use super::Snapshot;
 use super::carry::Carry;
 use super::compile::{Ground, listeners, log_shape, upstream};
 use super::endpoints::{are_at, places};
+use super::limits::ByName;
 use crate::config::{self, Config};
 use crate::upstream::names::Addresses;
 
@@ -51,10 +52,14 @@ pub fn readdress(
             None => before.clone(),
         }
     });
+    let limits = ByName::new(&previous.limits);
     Some(Snapshot {
         generation: previous.generation,
         upstreams: upstreams.collect(),
-        listeners: listeners(config, &mut carry, Some(previous), ground),
+        listeners: listeners(config, &limits, &mut carry, Some(previous), ground),
+        limits: previous.limits.clone(),
+        stores: previous.stores.clone(),
+        limits_memory: previous.limits_memory,
         table: previous.table.clone(),
         routes: previous.routes.clone(),
         unrouted: previous.unrouted.clone(),

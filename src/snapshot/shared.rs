@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::Snapshot;
+use crate::time;
 
 const FIRST: u64 = 1;
 
@@ -35,7 +36,7 @@ impl Shared {
     /// Publishes the first snapshot.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Arc<Shared> {
-        snapshot.upstreams.iter().for_each(|u| u.enforce());
+        snapshot.enforce(time::now());
         Arc::new(Shared {
             current: ArcSwap::from_pointee(snapshot),
             version: AtomicU64::new(FIRST),
@@ -52,7 +53,7 @@ impl Shared {
     /// Makes `snapshot` the current one; returns the one it replaces, to be dropped where it holds up nobody. Only the
     /// control thread publishes.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
-        snapshot.upstreams.iter().for_each(|u| u.enforce());
+        snapshot.enforce(time::now());
         let retired = self.current.swap(snapshot);
         // After the swap: who sees the new number finds the new snapshot.
         let version = self.version.fetch_add(1, Ordering::Release) + 1;

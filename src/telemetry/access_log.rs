@@ -56,6 +56,8 @@ pub struct Entry<'a> {
     pub status: Option<u16>,
     /// `reason`
     pub reason: Option<&'a str>,
+    /// `limit`
+    pub limit: Option<&'a str>,
     /// `bytes_in`: of the request's body.
     pub bytes_in: Option<u64>,
     /// `bytes_out`: of the answer's body.

@@ -132,6 +132,19 @@ impl fmt::Debug for Target {
     }
 }
 
+/// Why a handshake with a server failed, with what to do where many meet it and the library's words do not tell.
+#[must_use]
+pub fn why_failed(error: &impl fmt::Display) -> String {
+    let words = error.to_string();
+    // What `openssl req -x509` makes unless it is told otherwise; rustls has no name for it.
+    if words.contains("CaUsedAsEndEntity") {
+        return "its certificate is that of an authority (CA:TRUE) and not a server's own; \
+                openssl makes one by `-addext basicConstraints=critical,CA:FALSE`"
+            .to_owned();
+    }
+    words
+}
+
 /// A name, or an address with or without brackets.
 fn parse_name(text: &str) -> Result<ServerName<'static>, Fault> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');

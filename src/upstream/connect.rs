@@ -23,7 +23,7 @@ use super::permits::{Hold, Permit};
 use super::tap::{Tap, TappedStream};
 use crate::http::upload::RequestBody;
 use crate::time::{self, Nanos};
-use crate::tls::Target;
+use crate::tls::{Target, why_failed};
 
 /// Most bytes of an answer's head, and of its trailers.
 const MAX_HEAD: usize = 64 * 1024;
@@ -139,7 +139,7 @@ async fn open(
     let handshake = TlsConnector::from(target.config.clone()).connect(target.name.clone(), stream);
     let stream = handshake
         .await
-        .map_err(|error| DialError::Tls(error.to_string()))?;
+        .map_err(|error| DialError::Tls(why_failed(&error)))?;
     let mut connection = over(stream, permit).await.map_err(DialError::Failed)?;
     connection.lock = target.digest;
     Ok(connection)

@@ -219,6 +219,7 @@ fn what_is_under_way_ends_in_the_process_where_it_began() {
     let _follower = last_follower(&gateway);
     assert_eq!(gateway.get("/own").expect_ok().text(), "own");
     assert!(gateway.is_alive(), "a request is still in flight");
+    gateway.await_stderr("draining");
     gate.open();
     let answer = slow.response().expect_ok();
     assert_eq!(answer.text(), "served");

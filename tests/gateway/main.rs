@@ -29,6 +29,8 @@ mod health;
 mod health_reload;
 mod hostile;
 mod hygiene;
+mod limits;
+mod limits_redis;
 mod listeners;
 mod log_format;
 mod messages;

@@ -73,6 +73,7 @@ fn the_index_lists_every_page_and_loads_nothing() {
         "/config",
         "/routes",
         "/upstreams",
+        "/limits",
     ] {
         assert!(
             index.text().contains(&format!("href=\"{target}\"")),
@@ -91,8 +92,9 @@ fn the_index_lists_every_page_and_loads_nothing() {
         assert_eq!(head.status, 200, "{target}");
     }
     for target in [
-        "/limits",
         "/limits/a/b",
+        "/limits/",
+        "/limits/a",
         "/breakers",
         "/config/",
         "/%2e/config",
@@ -100,9 +102,12 @@ fn the_index_lists_every_page_and_loads_nothing() {
     ] {
         refused(&gateway.admin_get(target, ""), 404);
     }
-    let hint = refused(&gateway.admin_get("/limits", ""), 404);
+    let hint = refused(&gateway.admin_get("/breakers", ""), 404);
     assert!(
-        hint["detail"].as_str().unwrap().contains("rate limits"),
+        hint["detail"]
+            .as_str()
+            .unwrap()
+            .contains("circuit breakers"),
         "{hint}"
     );
     for (method, target, allow) in [

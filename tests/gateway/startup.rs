@@ -46,8 +46,8 @@ fn a_key_of_a_later_version_is_refused_not_ignored() {
     let echo = Echo::start("app");
     for (setup, key) in [
         (
-            Setup::to(echo.address()).route("rate_limits: [all]"),
-            "rate_limits",
+            Setup::to(echo.address()).route("cors: { origins: any }"),
+            "cors",
         ),
         (
             Setup::to(echo.address()).route("websocket: { max_message: 1MiB }"),

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::{Authority, Gateway, PATIENCE, Pair, unique_directory, until};
+use crate::support::{Authority, Gateway, Kind, PATIENCE, Pair, unique_directory, until};
 
 /// What an endpoint saw of one handshake.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -158,6 +158,24 @@ fn whoever_is_not_believed_gets_no_request() {
         gateway.get("/").expect_refusal(502, "upstream_tls_failed");
         assert_eq!(secure.seen(), []);
     }
+}
+
+/// What `openssl req -x509` makes is an authority, and is refused with what to do.
+#[test]
+fn an_authority_in_a_servers_place_is_told_in_words() {
+    let directory = unique_directory();
+    let authority = Authority::new("root");
+    let own = authority.issue_with(&["localhost"], Kind::Ecdsa, |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    std::fs::write(directory.join("ca.pem"), &authority.cert).unwrap();
+    let secure = Secure::start(&own, None);
+    let url = format!("https://localhost:{}", secure.address.port());
+    let gateway = gateway(directory, &url, "tls: { ca: ca.pem }");
+    let refusal = gateway.get("/");
+    refusal.expect_refusal(502, "upstream_tls_failed");
+    let told = refusal.text();
+    assert!(told.contains("CA:TRUE"), "{told}");
 }
 
 #[test]

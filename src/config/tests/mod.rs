@@ -88,6 +88,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 requests_per_connection: Some(10_000),
                 h2_streams: 100,
             },
+            rate_limits: Vec::new(),
         }],
         admin: Some(Admin {
             bind: "127.0.0.1:9901".parse().unwrap(),
@@ -157,6 +158,8 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 origins: vec![Origin::SameHost],
                 idle_timeout: seconds(300),
             }),
+            rate_limits: Vec::new(),
+            max_in_flight: None,
             max_body: Some(10 << 20),
         }],
         drain: Drain {
@@ -172,6 +175,9 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
             }),
         },
         errors: ErrorDetail::Full,
+        rate_limits: Vec::new(),
+        stores: Vec::new(),
+        limits_memory: 256 << 20,
     };
     assert_eq!(config, expected);
     assert_eq!(problems(SMALLEST), [""; 0]);

@@ -67,7 +67,7 @@ impl KeyFault {
 }
 
 /// Words of the contract whose parts no request has yet.
-const LATER: [&str; 3] = ["claim:", "api_key", "client_cert"];
+const LATER: [&str; 2] = ["claim:", "api_key"];
 
 /// `header:` as a page on keys writes it.
 fn written(word: &str) -> String {

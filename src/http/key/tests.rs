@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod texts;
+
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
 /// A request as a key sees it, with places of its own for what [`Facts`] borrows.
@@ -62,6 +64,7 @@ impl Request {
             headers: &self.headers,
             route: &self.route,
             connection: self.connection,
+            subject: b"",
         };
         let mut out = b"before".to_vec();
         let whole = Key::new(parts.to_vec()).append(&facts, &mut out);
@@ -81,6 +84,7 @@ fn every_word_of_the_contract_is_known() {
     assert_eq!(part("header:X-Tenant"), Part::Header(TENANT));
     assert_eq!(part("cookie:sid"), Part::Cookie("sid".into()));
     assert_eq!(part("query:a:b"), Part::Query("a:b".into()));
+    assert_eq!(part("client_cert"), Part::ClientCert);
     assert_eq!(part("host"), Part::Host);
     assert_eq!(part("path"), Part::Path);
     assert_eq!(part("method"), Part::Method);
@@ -95,7 +99,7 @@ fn what_is_no_part_is_said_with_what_is_allowed() {
         let fault = Key::parse_part(text).unwrap_err();
         (fault.message(), fault.help())
     };
-    let all = "one of `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route`, `connection`, `global`";
+    let all = "one of `client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `client_cert`, `host`, `path`, `method`, `route`, `connection`, `global`";
     for (text, message, help) in [
         (
             "claim:sub",
@@ -103,11 +107,6 @@ fn what_is_no_part_is_said_with_what_is_allowed() {
             all,
         ),
         ("api_key", "`api_key` is not available in this version", all),
-        (
-            "client_cert",
-            "`client_cert` is not available in this version",
-            all,
-        ),
         ("heder:x", "`heder:x` is not a key", all),
         ("", "`` is not a key", all),
         ("a\nb", "`a\\nb` is not a key", all),

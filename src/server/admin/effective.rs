@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::{route_json, tls_json, upstream_json};
+use super::{limit_json, route_json, tls_json, upstream_json};
 use crate::config::{
     AccessLog, Config, ErrorDetail, Listener, LogFormat, LogPath, LogPiece, Logging, Protocols,
 };
@@ -39,6 +39,9 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
         drain,
         logging: logs,
         errors,
+        rate_limits,
+        stores,
+        limits_memory,
     } = config;
     let upstreams: Map<String, Value> = upstreams
         .iter()
@@ -47,7 +50,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     json!({
         "workers": workers.map_or(ground.workers, usize::from),
         "dns": upstream_json::dns(dns),
-        "listeners": listeners.iter().map(|l| listener(l, ground)).collect::<Vec<_>>(),
+        "listeners": listeners.iter().map(|l| listener(config, l, ground)).collect::<Vec<_>>(),
         "admin": match admin {
             None => off(),
             Some(admin) => json!({
@@ -56,6 +59,9 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
             }),
         },
         "upstreams": upstreams,
+        "limits_memory": size(*limits_memory),
+        "stores": limit_json::stores(stores),
+        "rate_limits": limit_json::all(rate_limits),
         "routes": routes.iter().map(|r| route_json::whole(config, r)).collect::<Vec<_>>(),
         "drain": { "delay": duration(drain.delay), "deadline": duration(drain.deadline) },
         "logging": logging(logs),
@@ -63,7 +69,7 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
     })
 }
 
-fn listener(listener: &Listener, ground: Ground) -> Value {
+fn listener(config: &Config, listener: &Listener, ground: Ground) -> Value {
     let Listener {
         name,
         bind,
@@ -73,6 +79,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         protocols,
         timeouts: t,
         limits: l,
+        rate_limits,
     } = listener;
     let networks = trusted_proxies.networks.iter();
     let bind: Vec<String> = bind.iter().map(ToString::to_string).collect();
@@ -82,6 +89,7 @@ fn listener(listener: &Listener, ground: Ground) -> Value {
         "trusted_proxies": networks.map(|(ip, length)| format!("{ip}/{length}")).collect::<Vec<_>>(),
         "proxy_protocol": proxy_protocol,
         "protocols": spoken(*protocols),
+        "rate_limits": limit_json::used(config, rate_limits),
         "timeouts": {
             "first_byte": or_off(t.first_byte),
             "request_head": or_off(t.request_head),

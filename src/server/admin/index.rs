@@ -58,16 +58,19 @@ pub(super) fn render(facts: &Facts) -> String {
     );
     out.push_str("<h2>Pages</h2><table>");
     for row in ROWS.iter().filter(|row| !matches!(row.way, Way::Verb(_))) {
-        let _ = write!(
-            out,
-            "<tr><td><a href=\"{0}\"><code>{0}</code></a><td>{1}",
-            row.path,
-            escape(row.what)
-        );
+        let (path, what) = (row.path, escape(row.what));
+        let _ = if path.contains('{') {
+            write!(out, "<tr><td><code>{path}</code><td>{what}")
+        } else {
+            write!(
+                out,
+                "<tr><td><a href=\"{path}\"><code>{path}</code></a><td>{what}"
+            )
+        };
     }
     out.push_str("</table><h2>Verbs</h2><table>");
     for row in &ROWS {
-        if let Way::Verb(method) = row.way {
+        if let Way::Verb(method) | Way::ReadOr(method) = row.way {
             let _ = write!(
                 out,
                 "<tr><td><code>{method} {}</code><td>{}",

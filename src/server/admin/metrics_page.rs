@@ -10,6 +10,7 @@ use crate::breaker::{Cause, Kind};
 use crate::metrics::{EndpointStats, Format, GatewayStats, Metric, NO_ROUTE, Page, process};
 use crate::proxy::body::Body;
 use crate::snapshot::Snapshot;
+use crate::store;
 use crate::time::{self, Nanos};
 use crate::upstream::breaking::Circuit;
 
@@ -61,9 +62,49 @@ fn render(gateway: &GatewayStats, snapshot: &Snapshot, format: Format) -> String
     for (name, state) in carry.listeners.alive(now) {
         state.stats.write(&mut page, name);
     }
+    write_limits(&mut page, snapshot, now);
+    write_stores(&mut page, snapshot, now);
     write_expiry(&mut page, snapshot);
     process::write(&mut page);
     page.finish()
+}
+
+/// Counters go by a limit's name, buckets by its key too: those of a name that has another key by now are forgotten
+/// soon, and what they had to evict still counts.
+fn write_limits(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
+    for (name, stats) in snapshot.carry.limits.alive(now) {
+        let all = snapshot.carry.buckets.alive(now);
+        let evictions = all
+            .filter(|((of, _), _)| of == name)
+            .map(|(_, buckets)| buckets.limiter().evictions())
+            .sum();
+        let current = snapshot.limits.iter().find(|limit| limit.name == *name);
+        let keys = current.map(|limit| {
+            let limiter = limit.buckets().limiter();
+            // A limit that is asked forgets by itself; one that is not would show for ever what it held last.
+            limiter.forget_full(now);
+            limiter.keys()
+        });
+        stats.write(page, name, keys, evictions);
+    }
+}
+
+/// A store whose address was changed goes on counting.
+fn write_stores(page: &mut Page, snapshot: &Snapshot, now: Nanos) {
+    let mut sums: BTreeMap<&str, [u64; store::Cause::ALL.len()]> = BTreeMap::new();
+    for ((name, _), link) in snapshot.carry.stores.alive(now) {
+        let sum = sums.entry(name).or_default();
+        for (sum, cause) in sum.iter_mut().zip(store::Cause::ALL) {
+            *sum += link.errors(cause);
+        }
+    }
+    for (name, sum) in sums {
+        for (count, cause) in sum.into_iter().zip(store::Cause::ALL) {
+            if count > 0 {
+                page.count(Metric::StoreErrors, &[name, cause.word()], count);
+            }
+        }
+    }
 }
 
 /// Of endpoints that are there, where somebody looks after their health: one that is gone is neither.

@@ -10,6 +10,8 @@ mod effective;
 mod gate;
 mod health_json;
 mod index;
+mod limit_json;
+mod limits;
 mod metrics_page;
 mod pages;
 mod resilience_json;
@@ -47,7 +49,7 @@ use crate::snapshot::shared::Shared;
 use crate::telemetry::control_log::LevelHandle;
 use crate::time;
 use answer::Refused;
-use pages::{Page, Row, Way};
+use pages::{Page, Row};
 
 /// Connections served at once; more wait in the backlog.
 const CONNECTIONS: usize = 64;
@@ -166,7 +168,7 @@ impl Admin {
             if !row.way.takes(&head.method) {
                 return Err(pages::wrong_method(row));
             }
-            if matches!(row.way, Way::Verb(_)) {
+            if row.way.changes(&head.method) {
                 gate::may_change(head, &ground)?;
             }
             return Ok(row);
@@ -217,6 +219,16 @@ impl Admin {
                 &names.borrow(),
                 time::now(),
             )),
+            Page::Limits => answer::data(&limits::all(&shared.load(), time::now())),
+            Page::Bucket => {
+                // Whatever it says: a body left unread would cost the connection.
+                verbs::read(body).await?;
+                let (snapshot, now) = (shared.load(), time::now());
+                let path = head.uri.path();
+                let rest = path.strip_prefix("/limits/").unwrap_or_default();
+                let fills = row.way.changes(&head.method);
+                answer::data(&limits::bucket(&snapshot, rest, fills, now).await?)
+            }
             Page::Reload => {
                 // Whatever it says: a body left unread would cost the connection.
                 verbs::read(body).await?;

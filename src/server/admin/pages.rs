@@ -15,6 +15,8 @@ pub(super) enum Page {
     Config,
     Routes,
     Upstreams,
+    Limits,
+    Bucket,
     Reload,
     LogLevel,
     Breakers,
@@ -39,28 +41,37 @@ pub(super) enum Way {
     Read,
     /// Changes something.
     Verb(&'static str),
+    /// Read, or changed by this method.
+    ReadOr(&'static str),
 }
 
 impl Way {
     /// For `Allow`.
-    pub(super) fn methods(self) -> &'static str {
+    pub(super) fn methods(self) -> String {
         match self {
-            Way::Open | Way::Read => "GET, HEAD",
-            Way::Verb(method) => method,
+            Way::Open | Way::Read => "GET, HEAD".to_owned(),
+            Way::Verb(method) => method.to_owned(),
+            Way::ReadOr(method) => format!("GET, HEAD, {method}"),
         }
     }
 
     /// Is this one of its methods?
     pub(super) fn takes(self, method: &Method) -> bool {
+        self.changes(method)
+            || !matches!(self, Way::Verb(_)) && matches!(*method, Method::GET | Method::HEAD)
+    }
+
+    /// Does this method change something?
+    pub(super) fn changes(self, method: &Method) -> bool {
         match self {
-            Way::Open | Way::Read => matches!(*method, Method::GET | Method::HEAD),
-            Way::Verb(verb) => method == verb,
+            Way::Open | Way::Read => false,
+            Way::Verb(verb) | Way::ReadOr(verb) => method == verb,
         }
     }
 }
 
 /// Everything that is served.
-pub(super) const ROWS: [Row; 10] = [
+pub(super) const ROWS: [Row; 12] = [
     row(Page::Index, "/", Way::Read, "This list."),
     row(
         Page::Healthz,
@@ -99,6 +110,18 @@ pub(super) const ROWS: [Row; 10] = [
         "Every upstream and endpoint: breakers, connections, load, who is avoided.",
     ),
     row(
+        Page::Limits,
+        "/limits",
+        Way::Read,
+        "Every rate limit: what it said, the buckets it holds, the keys it refuses most.",
+    ),
+    row(
+        Page::Bucket,
+        "/limits/{limit}/{key}",
+        Way::ReadOr("DELETE"),
+        "The bucket of one key; DELETE fills it. Each part of the key is percent-encoded, several are joined with `,`.",
+    ),
+    row(
         Page::Reload,
         "/reload",
         Way::Verb("POST"),
@@ -130,31 +153,26 @@ const fn row(page: Page, path: &'static str, way: Way, what: &'static str) -> Ro
 /// The row of a path.
 ///
 /// # Errors
-/// 404, with a word about what will be there later.
+/// 404.
 pub(super) fn find(path: &str) -> Result<&'static Row, Refused> {
     if let Some(row) = ROWS.iter().find(|row| fits(row.path, path)) {
         return Ok(row);
     }
-    let first = path.split('/').nth(1).unwrap_or_default();
-    let later = match first {
-        "limits" => Some("rate limits"),
-        _ => None,
-    };
-    let detail = match later {
-        Some(what) => format!("this version has no {what}: /{first} comes with them"),
-        None => "nothing is here: / lists what is".to_owned(),
-    };
+    let detail = "nothing is here: / lists what is".to_owned();
     Err(Refused::new(StatusCode::NOT_FOUND, detail))
 }
 
-/// Is this a path of the form? `{…}` stands for all that is left, and that is something.
+/// Is this a path of the form? Each `{…}` stands for a part that is not empty, the last for all that is left.
 fn fits(form: &str, path: &str) -> bool {
-    match form.split_once('{') {
-        None => form == path,
-        Some((fixed, _)) => path
-            .strip_prefix(fixed)
-            .is_some_and(|rest| !rest.is_empty()),
-    }
+    let Some((fixed, parts)) = form.split_once("/{") else {
+        return form == path;
+    };
+    let wanted = 1 + parts.matches('{').count();
+    let rest = path.strip_prefix(fixed).and_then(|p| p.strip_prefix('/'));
+    rest.is_some_and(|rest| {
+        let found = rest.splitn(wanted, '/').filter(|part| !part.is_empty());
+        found.count() == wanted
+    })
 }
 
 /// 405 for this row.
@@ -164,5 +182,5 @@ pub(super) fn wrong_method(row: &Row) -> Refused {
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} takes {methods}", row.path),
     )
-    .with(header::ALLOW, methods)
+    .with(header::ALLOW, &methods)
 }

@@ -4,7 +4,7 @@ use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::effective::{off, or_off, percent, shown, size};
-use super::resilience_json;
+use super::{limit_json, resilience_json};
 use crate::config::{
     Action, Config, FieldChanges, Match, PathMatch, Redirect, RedirectPath, Respond, Rewrite,
     RewriteHost, RewritePath, Route, ValueMatch,
@@ -27,6 +27,8 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
         timeouts,
         retry,
         websocket,
+        rate_limits: _,
+        max_in_flight,
         max_body,
     } = route;
     let mut said = Map::new();
@@ -45,6 +47,8 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
         }
     }
     said.insert("timeouts".into(), times);
+    let bound = max_in_flight.as_ref().map(limit_json::in_flight);
+    said.insert("max_in_flight".into(), bound.unwrap_or_else(off));
     if matches!(action, Action::Upstream(_) | Action::Weighted(_)) {
         said.insert("retry".into(), resilience_json::retry(retry));
         let websocket = websocket.as_ref().map(resilience_json::websocket);
@@ -57,6 +61,7 @@ pub(super) fn whole(config: &Config, route: &Route) -> Value {
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
         ("mirror", mirrored(config, route)),
+        ("rate_limits", limit_json::used(config, &route.rate_limits)),
     ] {
         if !is_empty(&value) {
             said.insert(key.into(), value);
@@ -83,6 +88,7 @@ pub(super) fn row(config: &Config, order: usize, route: &Route) -> Value {
         ("listeners", listeners(config, route)),
         ("rewrite", rewritten(&route.rewrite)),
         ("mirror", mirrored(config, route)),
+        ("rate_limits", limit_json::used(config, &route.rate_limits)),
     ] {
         if !is_empty(&value) {
             row[key] = value;

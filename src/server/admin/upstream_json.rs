@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::breaker_json;
 use super::effective::{count, duration, off, or_off, percent};
 use super::health_json;
+use super::limit_json;
 use crate::config::{
     Balance, Config, Dns, Endpoint, PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts,
 };
-use crate::http::key::Part;
 
 /// Everything that the file says about it.
 pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
@@ -42,7 +42,7 @@ pub(super) fn balance(balance: &Balance) -> Value {
         Balance::LeastRequests => "least_requests".into(),
         Balance::Random => "random".into(),
         Balance::Latency => "latency".into(),
-        Balance::Hash(key) => json!({ "hash": key.parts().iter().map(part).collect::<Vec<_>>() }),
+        Balance::Hash(key) => json!({ "hash": limit_json::key(key) }),
         Balance::StickyCookie { name, ttl } => {
             json!({ "sticky_cookie": { "name": name, "ttl": or_off(*ttl) } })
         }
@@ -79,21 +79,6 @@ fn endpoint(endpoint: &Endpoint) -> Value {
     match weight {
         1 => url.into(),
         weight => json!({ "url": url, "weight": weight }),
-    }
-}
-
-fn part(part: &Part) -> String {
-    match part {
-        Part::ClientIp => "client_ip".into(),
-        Part::Header(name) => format!("header:{name}"),
-        Part::Cookie(name) => format!("cookie:{name}"),
-        Part::Query(name) => format!("query:{name}"),
-        Part::Host => "host".into(),
-        Part::Path => "path".into(),
-        Part::Method => "method".into(),
-        Part::Route => "route".into(),
-        Part::Connection => "connection".into(),
-        Part::Global => "global".into(),
     }
 }
 

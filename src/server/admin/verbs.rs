@@ -24,13 +24,14 @@ const MOST_BYTES: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The parts of the program that may have a level of their own; each with all below it.
-const TARGETS: [&str; 17] = [
+const TARGETS: [&str; 18] = [
     "breaker",
     "config",
     "drain",
     "error",
     "filter",
     "http",
+    "limit",
     "metrics",
     "proxy",
     "route",

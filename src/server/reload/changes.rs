@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::config::{Action, Config, Route, Upstream};
+use crate::config::{Action, Config, Listener, Route, Upstream, UsedLimit};
 
 /// Names in one line of the control log; the answer to `POST /reload` has them all.
 const SHOWN: usize = 20;
@@ -27,7 +27,10 @@ impl Changes {
     pub fn between(old: &Config, new: &Config) -> Changes {
         let mut changes = Changes::default();
         changes.compare_sections(old, new);
-        changes.compare("listener", &old.listeners, &new.listeners, |l| &l.name);
+        let listeners = moved_listeners(old, new);
+        changes.compare("listener", &listeners, &new.listeners, |l| &l.name);
+        changes.compare("limit", &old.rate_limits, &new.rate_limits, |l| &l.name);
+        changes.compare("store", &old.stores, &new.stores, |s| &s.name);
         let upstreams = moved_upstreams(old, new);
         changes.compare("upstream", &upstreams, &new.upstreams, |u| &u.name);
         changes.compare("route", &moved(old, new), &unplaced(new), |r| &r.name);
@@ -48,6 +51,7 @@ impl Changes {
             ("drain", old.drain != new.drain),
             ("logging", old.logging != new.logging),
             ("errors", old.errors != new.errors),
+            ("limits_memory", old.limits_memory != new.limits_memory),
         ] {
             if differs {
                 self.changed.push(section.to_owned());
@@ -129,8 +133,10 @@ fn unplaced(config: &Config) -> Vec<Route> {
 fn moved(old: &Config, new: &Config) -> Vec<Route> {
     let upstreams = places(&old.upstreams, &new.upstreams, |u| &u.name);
     let listeners = places(&old.listeners, &new.listeners, |l| &l.name);
+    let limits = places(&old.rate_limits, &new.rate_limits, |l| &l.name);
     let mut routes = unplaced(old);
     for route in &mut routes {
+        move_limits(&mut route.rate_limits, &limits);
         match &mut route.action {
             Action::Upstream(index) => *index = place(&upstreams, *index),
             Action::Weighted(branches) => branches
@@ -146,6 +152,22 @@ fn moved(old: &Config, new: &Config) -> Vec<Route> {
         }
     }
     routes
+}
+
+/// The listeners of `old`, as `new` would have to write them.
+fn moved_listeners(old: &Config, new: &Config) -> Vec<Listener> {
+    let limits = places(&old.rate_limits, &new.rate_limits, |l| &l.name);
+    let mut listeners = old.listeners.clone();
+    for listener in &mut listeners {
+        move_limits(&mut listener.rate_limits, &limits);
+    }
+    listeners
+}
+
+fn move_limits(uses: &mut [UsedLimit], places: &[usize]) {
+    for used in uses {
+        used.limit = place(places, used.limit);
+    }
 }
 
 /// The same for upstreams, which name those that stand in for them.

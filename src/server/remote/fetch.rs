@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::address::Address;
+use crate::tls::why_failed;
 
 /// How long it may take, redirects included.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -100,7 +101,13 @@ async fn get(
     let stream = TlsConnector::from(tls.clone())
         .connect(name, stream)
         .await
-        .map_err(|error| format!("no TLS with {}: {error}", address.authority()))?;
+        .map_err(|error| {
+            format!(
+                "no TLS with {}: {}",
+                address.authority(),
+                why_failed(&error)
+            )
+        })?;
     exchange(stream, request).await
 }
 

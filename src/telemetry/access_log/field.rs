@@ -100,6 +100,7 @@ log_fields! {
     Attempts "attempts" number attempts;
     Status "status" number status;
     Reason "reason" word reason;
+    Limit "limit" word limit;
     BytesIn "bytes_in" number bytes_in;
     BytesOut "bytes_out" number bytes_out;
     Duration "duration_ms" millis duration;

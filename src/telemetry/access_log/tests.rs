@@ -31,6 +31,7 @@ fn full_entry<'a>() -> Entry<'a> {
         attempts: Some(1),
         status: Some(504),
         reason: Some("upstream_timeout"),
+        limit: Some("all"),
         bytes_in: Some(0),
         bytes_out: Some(u64::MAX),
         duration: Some(Duration::from_micros(12_045)),
@@ -107,7 +108,7 @@ fn a_line_has_the_keys_of_the_contract_in_their_order() {
     let expected = concat!(
         r#","request_id":"01","client":"192.0.2.1","listener":"web","protocol":"HTTP/1.1","method":"GET""#,
         r#","host":"example.com","path":"/a?b=\"c\"","route":"orders","upstream":"app""#,
-        r#","endpoint":"http://127.0.0.1:9000","attempts":1,"status":504,"reason":"upstream_timeout","bytes_in":0"#,
+        r#","endpoint":"http://127.0.0.1:9000","attempts":1,"status":504,"reason":"upstream_timeout","limit":"all","bytes_in":0"#,
         r#","bytes_out":18446744073709551615,"duration_ms":12.045,"wait_ms":0.000,"connect_ms":0.999"#,
         r#","first_byte_ms":2000.000,"identity":"CN=billing","user_agent":"curl\u001b[31m","referer":"\\xff""#,
     );
@@ -144,7 +145,7 @@ proptest! {
         let entry = Entry { path: Some(&path), user_agent: Some(&agent), host: Some(&agent), ..full_entry() };
         let line = shaped(&usual(), &entry);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        prop_assert_eq!(value.as_object().unwrap().len(), 23);
+        prop_assert_eq!(value.as_object().unwrap().len(), 24);
         prop_assert!(!line.contains('\n'));
     }
 }

@@ -58,6 +58,7 @@ fn facts<'a>(path: &'a str, headers: &'a HeaderMap) -> Facts<'a> {
         headers,
         route: "",
         connection: 0,
+        subject: b"",
     }
 }
 

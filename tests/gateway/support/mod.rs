@@ -12,6 +12,9 @@ mod last_words;
 mod lines;
 mod metrics;
 mod namespace;
+// What is not needed here, the tests of stores need.
+#[allow(dead_code)]
+mod redis;
 mod setup;
 mod site;
 mod tls;
@@ -29,6 +32,7 @@ pub(crate) use gateway::{Follower, Gateway, TIDEGATE, unique_directory};
 pub(crate) use h2::H2;
 pub(crate) use metrics::Samples;
 pub(crate) use namespace::{mounted, without_events};
+pub(crate) use redis::{Redis, Slow, free_port};
 pub(crate) use setup::Setup;
 pub(crate) use site::{HEALTHZ, Site};
 pub(crate) use tls::{Authority, Kind, Pair, Visitor, tls_file};

@@ -252,7 +252,8 @@ fn a_flood_leaves_room_for_the_other_direction() {
         }
     }
     eprintln!("the longest wait for a byte: {worst:?}");
-    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    // The machine may be busy with other tests; a flood that is not held up here would not end at all.
+    assert!(worst < PATIENCE / 2, "{worst:?}");
     client.writer().shutdown(Shutdown::Both).unwrap();
     flood.join().unwrap();
     gateway.await_metric(OPEN, &ALL, 0.0);
