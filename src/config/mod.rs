@@ -84,7 +84,7 @@ pub use respond::Respond;
 pub use retries::{Backoff, Retry, RetryOn};
 pub use stores::{RedisUrl, Store};
 pub use tls::{CertificateFiles, PairInForce, Tls};
-pub use upstreams::{PoolPolicy, RetryBudget, Upstream, UpstreamTimeouts};
+pub use upstreams::{PoolPolicy, Queue, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
 
 use std::net::SocketAddr;

@@ -143,7 +143,7 @@ fn a_silent_address_costs_a_request_no_more_than_the_connect_timeout() {
         longest >= Duration::from_millis(450),
         "nobody tried the other: {longest:?}"
     );
-    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
 }
 
 #[test]

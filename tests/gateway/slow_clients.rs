@@ -25,7 +25,7 @@ fn drip(client: &mut Client, pause: Duration, piece: &str) -> Response {
 #[test]
 fn a_connection_that_says_nothing_is_closed_silently() {
     let echo = Echo::start("app");
-    let gateway = with_timeouts(&echo, "first_byte: 300ms, request_head: 20s, idle: 20s");
+    let gateway = with_timeouts(&echo, "first_byte: 1s, request_head: 20s, idle: 20s");
     let mut client = gateway.client();
     assert!(client.silent_for(Duration::from_millis(150)), "too early");
     client.expect_closed();
@@ -35,7 +35,7 @@ fn a_connection_that_says_nothing_is_closed_silently() {
 #[test]
 fn a_head_that_stalls_gets_408() {
     let echo = Echo::start("app");
-    let gateway = with_timeouts(&echo, "request_head: 300ms, first_byte: 20s, idle: 20s");
+    let gateway = with_timeouts(&echo, "request_head: 1s, first_byte: 20s, idle: 20s");
     for beginning in [
         "G",
         "GET / HTTP/1.1\r\n",
@@ -94,7 +94,7 @@ fn a_second_head_that_stalls_gets_408_too() {
 #[test]
 fn an_idle_connection_is_closed_silently() {
     let echo = Echo::start("app");
-    let gateway = with_timeouts(&echo, "idle: 400ms");
+    let gateway = with_timeouts(&echo, "idle: 1s");
     let mut client = gateway.client();
     client.get("/").expect_ok();
     assert!(client.silent_for(Duration::from_millis(200)), "too early");
@@ -105,7 +105,7 @@ fn an_idle_connection_is_closed_silently() {
 #[test]
 fn a_body_that_stalls_gets_408() {
     let echo = Echo::start("app");
-    let gateway = with_timeouts(&echo, "request_body: 400ms");
+    let gateway = with_timeouts(&echo, "request_body: 1s");
     for beginning in [
         "Content-Length: 10\r\n\r\nhello",
         "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
@@ -236,14 +236,14 @@ fn the_deadlines_of_silence_end_with_the_head() {
             let _ = peer.send(answer(200, &body.len().to_string()));
         }
     });
-    let short = "timeouts: { first_byte: 300ms, request_head: 300ms, idle: 300ms }";
+    let short = "timeouts: { first_byte: 1s, request_head: 1s, idle: 1s }";
     let gateway = Setup::to(upstream.address()).listener(short).start();
     let mut waiting = gateway.client();
     waiting.send_get("/slow");
     let mut uploading = gateway.client();
     uploading.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n");
     for _ in 0..10 {
-        assert!(uploading.silent_for(Duration::from_millis(80)), "cut");
+        assert!(uploading.silent_for(Duration::from_millis(150)), "cut");
         uploading.send("x");
     }
     assert_eq!(uploading.response().expect_ok().text(), "10");
@@ -255,7 +255,7 @@ fn the_deadlines_of_silence_end_with_the_head() {
     waiting.send("POST / HTTP/1.1\r\nHost: a.test\r\n");
     waiting.send("Content-Length: 5\r\n\r\n");
     for _ in 0..5 {
-        assert!(waiting.silent_for(Duration::from_millis(100)), "cut");
+        assert!(waiting.silent_for(Duration::from_millis(250)), "cut");
         waiting.send("x");
     }
     waiting.response().expect_ok();

@@ -233,7 +233,7 @@ fn a_mirror_that_is_down_or_silent_or_rude_is_not_noticed() {
             .collect();
         took.sort();
         assert!(
-            took[197] < Duration::from_secs(1),
+            took[197] < Duration::from_secs(5),
             "R153 {what}: {:?}",
             took[197]
         );

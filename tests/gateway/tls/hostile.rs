@@ -59,7 +59,7 @@ fn a_handshake_has_a_deadline_wherever_it_stalls() {
         let _ = socket.read_to_end(&mut answer);
         let took = begin.elapsed();
         assert!(
-            took >= Duration::from_millis(450) && took < Duration::from_secs(3),
+            took >= Duration::from_millis(450) && took < Duration::from_millis(4500),
             "{sent}: {took:?}"
         );
         assert_eq!(answer.is_empty(), sent < whole.len(), "{sent}");
@@ -70,7 +70,7 @@ fn a_handshake_has_a_deadline_wherever_it_stalls() {
     house.visit("a.test").expect_closed();
     let took = begin.elapsed();
     assert!(
-        took >= Duration::from_millis(900) && took < Duration::from_secs(3),
+        took >= Duration::from_millis(900) && took < Duration::from_millis(4500),
         "{took:?}"
     );
     house.await_handshakes("ok", 1.0);
