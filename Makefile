@@ -39,8 +39,8 @@ test: ## Every test; installs what they need
 soak: export TIDEGATE_SOAK = 1
 soak: test ## The same tests in full size: 1 GiB bodies, 1,000 reloads
 
-loom: ## The limiter's locks under every schedule; builds apart from the rest
-	RUSTFLAGS='--cfg gateway_loom' cargo test --locked --lib --target-dir target/loom limit::tests::model
+loom: ## The limiter's locks and the breaker's word under every schedule; builds apart from the rest
+	RUSTFLAGS='--cfg gateway_loom' cargo test --locked --lib --target-dir target/loom -- limit::tests::model breaker::tests::races
 
 coverage: ## Which lines the tests reach; installs what it needs
 	.ci/coverage

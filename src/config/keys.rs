@@ -114,8 +114,8 @@ tables! {
         "balance" AnyOf(&[Words(&["least_requests", "round_robin", "random", "latency"], &[]), Table(BALANCE)]), Value("least_requests"), Live, Now, "How an endpoint is chosen: a word, `{hash: …}` or `{sticky_cookie: …}`.";
         "timeouts" Table(UPSTREAM_TIMEOUTS), Absent, Live, Now, "Deadlines towards the endpoints.";
         "pool" Table(POOL), Absent, Live, Now, "Connections to the endpoints.";
-        "max_in_flight" OrOff(&Integer(1, MANY)), Value("1024"), Live, Later, "Bulkhead: most requests at once; 503 beyond.";
-        "queue" Table(QUEUE), Absent, Live, Later, "Where requests beyond `max_in_flight` wait.";
+        "max_in_flight" OrOff(&Integer(1, 1_000_000)), Value("1024"), Live, Now, "Bulkhead: most requests at once whose answer's head has not come, or whose answer is younger than `stream_stable_after`; 503 beyond. Uploads of slow clients leave it.";
+        "queue" Table(QUEUE), Absent, Live, Now, "Where requests beyond `max_in_flight` wait.";
         "tls" Table(UPSTREAM_TLS), Absent, Live, Now, "How endpoints are verified.";
         "health_check" OrOff(&Table(HEALTH_CHECK)), Value("off"), Live, Now, "Active probes of each endpoint, beside all requests; `{}` means all defaults.";
         "ejection" OrOff(&Table(EJECTION)), Absent, Live, Now, "An endpoint that fails several times in a row is left out for a while; at least one stays.";
@@ -156,8 +156,8 @@ tables! {
     }
     #[doc = "`upstreams.*.queue`."]
     QUEUE {
-        "size" Integer(0, MANY), Value("0"), Live, Later, "Most requests that wait.";
-        "timeout" Duration(1), Value("1s"), Live, Later, "How long one waits.";
+        "size" Integer(0, 1_000_000), Value("0"), Live, Now, "Most requests that wait.";
+        "timeout" Duration(1), Value("1s"), Live, Now, "How long one waits; 503.";
     }
     #[doc = "`upstreams.*.tls`."]
     UPSTREAM_TLS {

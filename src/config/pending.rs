@@ -11,7 +11,6 @@ pub fn not_yet_in_force(config: &Config) -> Vec<String> {
     UPSTREAMS.map(String::from).to_vec()
 }
 
-const UPSTREAMS: [&str; 2] = [
-    "upstreams have no bulkhead: the default `max_in_flight: 1024` comes later",
+const UPSTREAMS: [&str; 1] = [
     "WebSockets are relayed as bytes: the defaults `ping_interval: 30s`, `max_lifetime: 24h` and `max_message` come later, and `idle_timeout: 300s` holds",
 ];

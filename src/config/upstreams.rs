@@ -26,6 +26,10 @@ pub struct Upstream {
     pub pool: PoolPolicy,
     /// Bounds retries, of all routes together; `None` = off.
     pub retry_budget: Option<RetryBudget>,
+    /// Most requests at once; `None` = off.
+    pub max_in_flight: Option<u32>,
+    /// Where more of them wait.
+    pub queue: Queue,
     /// When it is left alone; `None` = off.
     pub circuit_breaker: Option<CircuitBreaker>,
     /// Who of the endpoints serves, and who stands in for them.
@@ -54,6 +58,15 @@ pub struct PoolPolicy {
     pub max_age: Option<Duration>,
     /// Connections to one endpoint, idle and busy, over all workers, at least 1; `None` = off.
     pub max_connections_per_endpoint: Option<usize>,
+}
+
+/// `upstreams.*.queue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Most requests that wait; 0 = none.
+    pub size: u32,
+    /// How long one waits.
+    pub timeout: Duration,
 }
 
 /// `upstreams.*.retry_budget`: retries are at most a share of requests, or so many each second if that is more.
@@ -95,6 +108,8 @@ fn parse_upstream(name: &str, node: &Node, named: &mut Named<'_>, report: &mut R
         timeouts: parse_timeouts(&fields.section("timeouts")),
         pool: parse_pool(&fields.section("pool")),
         retry_budget: parse_budget(&fields),
+        max_in_flight: small(&fields, "max_in_flight"),
+        queue: parse_queue(&fields.section("queue")),
         circuit_breaker: breakers::parse(&fields, report),
         health: health::parse(&fields, report),
     }
@@ -116,6 +131,17 @@ fn parse_pool(fields: &Fields<'_>) -> PoolPolicy {
         max_age: fields.duration("max_age"),
         max_connections_per_endpoint: number("max_connections_per_endpoint"),
     }
+}
+
+fn parse_queue(fields: &Fields<'_>) -> Queue {
+    Queue {
+        size: small(fields, "size").unwrap_or_default(),
+        timeout: fields.duration("timeout").unwrap_or_default(),
+    }
+}
+
+fn small(fields: &Fields<'_>, name: &str) -> Option<u32> {
+    fields.number(name).and_then(|n| u32::try_from(n).ok())
 }
 
 fn parse_budget(upstream: &Fields<'_>) -> Option<RetryBudget> {

@@ -194,6 +194,19 @@ impl Upload {
         self.moved_at.get()
     }
 
+    /// Is the client's next byte waited for?
+    #[must_use]
+    pub fn waits_for_client(&self) -> bool {
+        self.progress.get() == Progress::Streaming && self.waiting_since.get().is_some()
+    }
+
+    /// How long the client was waited for, all in all.
+    #[must_use]
+    pub fn waited_for_client(&self, now: Nanos) -> Duration {
+        let since = self.waiting_since.get().filter(|_| self.waits_for_client());
+        self.waited.get() + since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
     /// The answer's head has come: no attempt follows this one, and from here on the client may pause for as long as the
     /// upstream likes.
     pub fn answer_began(&self) {

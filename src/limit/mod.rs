@@ -9,11 +9,11 @@
 //! and compared under the lock of the key's shard. A clock that lags behind another thread's changes nothing: a shard's
 //! time is the latest that it has seen.
 //!
-//! **Memory.** 16 bytes for a bucket in tables that are between two thirds and four fifths taken: 20 to 25 bytes for each key, 32 at
-//! most (`page`, `cells`). `max_keys` and the [`Room`] are hard. A bucket that is full says no more than one that is not
-//! there, so it is forgotten first, as a hand goes round the shard with the checks; where at least 32 buckets were
-//! looked at and none was full, the nearest to full of these is forgotten and counted. What an attacker's many keys push
-//! out is so each other, never the key that has used up its tokens.
+//! **Memory.** 16 bytes for a bucket, in tables that are between two thirds and four fifths taken: 20 to 25 bytes for
+//! each key, 32 at most (`page`, `cells`). `max_keys` and the [`Room`] are hard. A bucket that is full says no more than
+//! one that is not there, so it is forgotten first, as a hand goes round the shard with the checks; where at least 32
+//! buckets were looked at and none was full, the nearest to full of these is forgotten and counted. So what an
+//! attacker's many keys push out is each other, never the key that has used up its tokens.
 //!
 //! **Reload.** The quota lies beside the buckets ([`Limiter::enforce`]): whoever asks, from whatever snapshot, gets the
 //! answer of the quota in force, and every bucket keeps its fill ratio (`law`).

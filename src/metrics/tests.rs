@@ -40,6 +40,9 @@ fn page_of_everything(format: Format) -> String {
     endpoint.idle.add(0, 3);
     endpoint.busy.add(0, 1);
     endpoint.ejections.add(1, 1);
+    page.value(Metric::BreakerState, &["app", ""], 1.0);
+    let opened = ["app", "", "open", "failure_rate"];
+    page.count(Metric::BreakerTransitions, &opened, 1);
     EndpointStats::write_health(&mut page, "app", "http://127.0.0.1:9000", false);
     endpoint.write(&mut page, "app", "http://127.0.0.1:9000");
     let upstream = UpstreamStats::new(2);

@@ -12,8 +12,8 @@ use super::client::Client;
 use super::drain_rest::drain_rest;
 use super::lease::Lease;
 use super::note::Note;
-use super::tally::Tally;
 use super::outcome::{Last, Standing};
+use super::tally::Tally;
 use super::tunnel::Opening;
 use crate::breaker::Permit;
 use crate::drain::Phase;
@@ -67,6 +67,9 @@ pub struct Exchange {
     pub(super) trial: Standing,
     /// Of the breaker that the next attempt passed already.
     pub(super) permit: Option<Permit>,
+    /// Is a place of the bulkhead of `upstream` held for the next attempt?
+    pub(super) in_bulkhead: bool,
+    pub(super) upstream: u32,
     /// An attempt that failed, as long as another may follow.
     pub(super) last: Option<Last>,
     pub(super) status: Option<StatusCode>,
@@ -123,6 +126,8 @@ impl Exchange {
             trial: Standing::Settled,
             permit: None,
             last: None,
+            in_bulkhead: false,
+            upstream: 0,
             status: None,
             reason: None,
             note,

@@ -14,7 +14,8 @@ use super::answer::accept;
 use super::breaker::{Asker, ask_endpoint, refusal};
 use super::exchange::Exchange;
 use super::open::open;
-use super::outcome::is_uploading;
+use super::outcome::is_client_slow;
+use super::place::take_place;
 use super::retry::is_idempotent;
 use super::wait::wait_for_head;
 use crate::breaker::Refused;
@@ -68,6 +69,7 @@ pub async fn forward(
     {
         upload.keep_for_replay(MOST_KEPT);
     }
+    take_place(exchange, plan).await?;
     let mut avoid = None;
     loop {
         match try_once(exchange, request, plan, &mut avoid).await {
@@ -354,9 +356,9 @@ pub(super) fn late(exchange: &Exchange, plan: &Plan<'_>, stage: &str, sent: bool
     judge_time(exchange, Failure::of(Cause::Timeout, refusal, sent))
 }
 
-/// Where the client was still sending, it may be the one who took so long.
+/// Where the client is waited for, it is the one who takes so long.
 fn judge_time(exchange: &Exchange, failure: Box<Failure>) -> Box<Failure> {
-    if is_uploading(exchange.upload.as_ref()) {
+    if is_client_slow(exchange.upload.as_ref()) {
         failure.innocently()
     } else {
         failure

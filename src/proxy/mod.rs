@@ -19,6 +19,7 @@ mod mirror;
 mod note;
 mod open;
 mod outcome;
+mod place;
 pub mod retry;
 pub mod secured;
 mod tally;

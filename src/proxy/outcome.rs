@@ -16,7 +16,7 @@ use super::trials::{Key, Watched};
 use crate::breaker::Permit;
 use crate::breaker::outcome::{Fault, Outcome};
 use crate::error::Reason;
-use crate::http::upload::{Progress, Upload};
+use crate::http::upload::Upload;
 use crate::snapshot::shared::Pin;
 use crate::time::Nanos;
 use crate::upstream::Upstream;
@@ -48,6 +48,8 @@ pub(super) struct Trial {
     pub(super) head: Option<(StatusCode, Nanos)>,
     /// Of the breaker that it passed.
     pub(super) permit: Option<Permit>,
+    /// Does it hold a place of the upstream's bulkhead?
+    pub(super) in_bulkhead: bool,
 }
 
 /// Where the trial of an exchange is.
@@ -82,9 +84,12 @@ impl Exchange {
             began: now,
             head: None,
             permit,
+            in_bulkhead: std::mem::take(&mut self.in_bulkhead),
         });
-        if probes {
-            self.watch_probe(now);
+        // Should a probe hang, its breaker must not hang with it; and a client that sends slowly must not fill the
+        // bulkhead.
+        if probes || self.upload.is_some() {
+            self.watch_early(now, probes);
         }
     }
 
@@ -151,6 +156,9 @@ impl Exchange {
                 None => return,
             },
         };
+        // The place is kept for the next attempt.
+        self.in_bulkhead = trial.in_bulkhead;
+        self.upstream = trial.upstream;
         self.last = trial.close(&self.pin, outcome, now, worker.index);
     }
 
@@ -158,6 +166,9 @@ impl Exchange {
     pub(super) fn settle_last(&mut self) {
         if let Some(last) = self.last.take() {
             last.settle(&self.pin);
+        }
+        if std::mem::take(&mut self.in_bulkhead) {
+            leave_bulkhead(&self.pin, self.upstream, self.client.worker.index);
         }
     }
 
@@ -173,18 +184,23 @@ impl Exchange {
     /// The trial of an answer that a tunnel carries on.
     pub(super) fn hand_trial(&mut self) -> Option<Key> {
         self.watch_trial();
+        let worker = self.client.worker.index;
         match std::mem::take(&mut self.trial) {
-            Standing::Watched(key) => Some(key),
+            Standing::Watched(key) => {
+                let mut trials = self.client.worker.trials.borrow_mut();
+                if let Some(watched) = trials.find(key) {
+                    watched.trial.leave_bulkhead(&watched.pin, worker);
+                }
+                Some(key)
+            }
             Standing::Settled | Standing::Own(_) => None,
         }
     }
 
-    /// A probe is looked after from its beginning: should it hang, the breaker must not hang with it.
-    #[cold]
-    fn watch_probe(&mut self, now: Nanos) {
+    fn watch_early(&mut self, now: Nanos, probes: bool) {
         if let Some(trial) = self.own_trial() {
             let upstream = &self.pin.upstreams[trial.upstream as usize];
-            let breaking = upstream.breaking.as_deref();
+            let breaking = upstream.breaking.as_deref().filter(|_| probes);
             let due = breaking.map(|b| now.plus(b.policy.half_open_timeout));
             let upload = self.upload.clone();
             self.watch(trial, due, upload);
@@ -233,7 +249,8 @@ impl Trial {
     }
 
     /// Tells of the attempt, and no other follows.
-    pub(super) fn settle(self, pin: &Pin, outcome: Outcome, now: Nanos, worker: usize) {
+    pub(super) fn settle(mut self, pin: &Pin, outcome: Outcome, now: Nanos, worker: usize) {
+        self.leave_bulkhead(pin, worker);
         if let Some(last) = self.close(pin, outcome, now, worker) {
             last.settle(pin);
         }
@@ -259,6 +276,13 @@ impl Trial {
                 last.settle(pin);
                 None
             }
+        }
+    }
+
+    /// It no longer counts among the requests that its upstream bears.
+    pub(super) fn leave_bulkhead(&mut self, pin: &Pin, worker: usize) {
+        if std::mem::take(&mut self.in_bulkhead) {
+            leave_bulkhead(pin, self.upstream, worker);
         }
     }
 
@@ -309,7 +333,15 @@ impl Outcome {
     }
 }
 
-/// Is the client still sending, so that it may be the one who takes so long?
-pub(super) fn is_uploading(upload: Option<&Rc<Upload>>) -> bool {
-    upload.is_some_and(|upload| upload.progress() == Progress::Streaming)
+fn leave_bulkhead(pin: &Pin, upstream: u32, worker: usize) {
+    let upstream = &pin.upstreams[upstream as usize];
+    // Where the limit was lifted meanwhile, by another snapshot, this one still knows it.
+    if let Some(policy) = &upstream.bulkhead {
+        upstream.state.bulkhead.leave(worker, policy.limit);
+    }
+}
+
+/// Is the client's next byte waited for, so that it is the one who takes so long?
+pub(super) fn is_client_slow(upload: Option<&Rc<Upload>>) -> bool {
+    upload.is_some_and(|upload| upload.waits_for_client())
 }

@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::outcome::{Trial, is_uploading};
+use super::outcome::{Trial, is_client_slow};
 use super::worker::Worker;
 use crate::breaker::outcome::{Fault, Outcome};
 use crate::http::upload::Upload;
@@ -17,9 +18,12 @@ pub(super) struct Watched {
     pub(super) pin: Pin,
     /// When it counts as whole; before its head, when a probe has failed.
     pub(super) due: Option<Nanos>,
-    /// What a probe sends.
+    /// What is being sent.
     pub(super) upload: Option<Rc<Upload>>,
 }
+
+/// A request whose client was waited for this long is a slow upload.
+const SLOW_AFTER: Duration = Duration::from_millis(200);
 
 /// Finds a watched trial again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +79,25 @@ impl Trials {
 
     /// The first one that is due.
     fn first_due(&self, from: u32, now: Nanos) -> Option<Key> {
-        let is_due = |place: &Place| {
-            let due = place.watched.as_ref().and_then(|watched| watched.due);
-            due.is_some_and(|due| due <= now)
-        };
+        self.first(from, |watched| watched.due.is_some_and(|due| due <= now))
+    }
+
+    /// The first one that holds a place of a bulkhead while its client keeps everybody waiting.
+    fn first_slow(&self, from: u32, now: Nanos) -> Option<Key> {
+        self.first(from, |watched| {
+            let upload = watched
+                .upload
+                .as_ref()
+                .filter(|_| watched.trial.in_bulkhead);
+            upload.is_some_and(|upload| upload.waited_for_client(now) >= SLOW_AFTER)
+        })
+    }
+
+    fn first(&self, from: u32, is_it: impl Fn(&Watched) -> bool) -> Option<Key> {
         let rest = self.places.get(from as usize..)?;
-        let found = rest.iter().position(is_due)?;
+        let found = rest
+            .iter()
+            .position(|place| place.watched.as_ref().is_some_and(&is_it))?;
         Some(Key {
             index: from + found as u32,
             turn: rest[found].turn,
@@ -98,9 +115,11 @@ impl Worker {
         }
     }
 
-    /// Settles what has flown for long enough, and probes of which nothing was heard for too long.
+    /// Settles what has flown for long enough, and probes of which nothing was heard for too long; what a slow client
+    /// sends leaves the bulkhead.
     pub fn settle_due(&self) {
         let now = self.read_clock();
+        self.let_slow_uploads_go(now);
         let mut from = 0;
         loop {
             let Some(key) = self.trials.borrow().first_due(from, now) else {
@@ -108,6 +127,17 @@ impl Worker {
             };
             from = key.index + 1;
             self.settle_one(key, now);
+        }
+    }
+
+    fn let_slow_uploads_go(&self, now: Nanos) {
+        let mut trials = self.trials.borrow_mut();
+        let mut from = 0;
+        while let Some(key) = trials.first_slow(from, now) {
+            from = key.index + 1;
+            if let Some(watched) = trials.find(key) {
+                watched.trial.leave_bulkhead(&watched.pin, self.index);
+            }
         }
     }
 
@@ -122,7 +152,7 @@ impl Worker {
             }
         } else if let Some(watched) = trials.find(key) {
             watched.due = None;
-            let outcome = if is_uploading(watched.upload.as_ref()) {
+            let outcome = if is_client_slow(watched.upload.as_ref()) {
                 Outcome::Neutral
             } else {
                 Outcome::Failed(Fault::Timeout)

@@ -9,8 +9,8 @@ use regex::Regex;
 use super::breaking::breaking;
 use super::carry::Carry;
 use super::endpoints::{places, settle};
-use super::limits::{self, ByName};
 use super::health;
+use super::limits::{self, ByName};
 use super::places::place;
 use super::{
     Action, Forward, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, OwnTimeouts, Route,
@@ -29,6 +29,7 @@ use crate::time::Nanos;
 use crate::tls::Tickets;
 use crate::upstream::balance::{Balancer, Sticky, Way};
 use crate::upstream::budget::BudgetPolicy;
+use crate::upstream::bulkhead::BulkheadPolicy;
 use crate::upstream::names::Addresses;
 use crate::upstream::serving::{Roster, ServingPolicy};
 use crate::upstream::{PoolPolicy, Timeouts, Upstream, retry};
@@ -169,6 +170,11 @@ pub(super) fn upstream(
         budget: u.retry_budget.as_ref().map(|budget| BudgetPolicy {
             per_million: budget.per_million,
             min_per_second: budget.min_per_second,
+        }),
+        bulkhead: u.max_in_flight.map(|limit| BulkheadPolicy {
+            limit,
+            queue: u.queue.size,
+            timeout: u.queue.timeout,
         }),
         ejection: u.health.ejection.as_ref().map(health::ejection),
         probe,

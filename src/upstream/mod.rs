@@ -4,6 +4,7 @@ pub mod balance;
 pub mod bars;
 pub mod breaking;
 pub mod budget;
+pub mod bulkhead;
 pub mod connect;
 pub mod doorbell;
 pub mod ejection;
@@ -30,6 +31,7 @@ use crate::time::Nanos;
 use balance::{Ask, Balancer};
 use breaking::{Breaking, Circuit};
 use budget::{Budget, BudgetPolicy};
+use bulkhead::{Bulkhead, BulkheadPolicy};
 use ejection::EjectionPolicy;
 use endpoint::Endpoint;
 use probe::ProbePolicy;
@@ -49,6 +51,8 @@ pub struct Upstream {
     pub pool: PoolPolicy,
     /// How many requests may be tried again; `None` = any number.
     pub budget: Option<BudgetPolicy>,
+    /// Most requests at once; `None` = off.
+    pub bulkhead: Option<BulkheadPolicy>,
     /// When endpoints that fail are left out; `None` = never.
     pub ejection: Option<EjectionPolicy>,
     /// How its endpoints are probed; `None` = not at all.
@@ -81,6 +85,8 @@ pub struct UpstreamState {
     ejecting: Mutex<()>,
     /// Its breaker, where one stands for all of it.
     pub circuit: Circuit,
+    /// Places for requests.
+    pub bulkhead: Arc<Bulkhead>,
 }
 
 impl UpstreamState {
@@ -94,6 +100,7 @@ impl UpstreamState {
             epoch: AtomicU64::new(0),
             ejecting: Mutex::new(()),
             circuit: Circuit::new(workers),
+            bulkhead: Bulkhead::new(workers),
         }
     }
 

@@ -11,6 +11,7 @@ mod answers;
 mod autobahn;
 mod balance;
 mod breaker;
+mod bulkhead;
 mod config_dir;
 mod connections;
 mod dns;

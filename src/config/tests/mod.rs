@@ -120,6 +120,11 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
                 per_million: 200_000,
                 min_per_second: 3,
             }),
+            max_in_flight: Some(1024),
+            queue: Queue {
+                size: 0,
+                timeout: Duration::from_secs(1),
+            },
             circuit_breaker: None,
             health: Health {
                 check: None,

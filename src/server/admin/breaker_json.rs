@@ -93,7 +93,7 @@ pub(super) fn standing(breaking: &Breaking, circuit: &Circuit, now: Nanos) -> Va
         "consecutive_failures": consecutive,
         "failures": policy.failure_rate.map(|rate| window(failures, "failed", rate.window)),
         "slow": policy.slow_rate.map(|(rate, _)| window(slow, "slow", rate.window)),
-        "next_probe_ms": next_probe.map(|left| left.as_millis() as u64),
+        "next_probe_ms": next_probe.map(|left| left.as_micros().div_ceil(1000) as u64),
         "probes": (kind == Kind::HalfOpen).then(|| json!({ "in_flight": in_flight, "succeeded": succeeded })),
     })
 }

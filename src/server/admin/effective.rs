@@ -280,7 +280,7 @@ upstreams:
   d: { endpoints: [http://localhost:1], balance: latency }
   e: { endpoints: [http://localhost:1], circuit_breaker: { scope: endpoint, consecutive_failures: off, failure_rate: { percent: 12.5% }, slow_rate: { slower_than: 1s, window: 3s, min_requests: 7 }, open_for: 1s, max_open_for: 1m, half_open_successes: 3, half_open_probes: 4, half_open_timeout: 5s, failures: [connect, 503, 404], stream_stable_after: 2s, fallback: { upstream: d }, mode: observe } }
   f: { endpoints: [http://localhost:1], circuit_breaker: { fallback: { status: 203, headers: { x-a: [b, c] }, body: text } } }
-  g: { endpoints: [http://localhost:1], circuit_breaker: {} }
+  g: { endpoints: [http://localhost:1], max_in_flight: 7, queue: { size: 3, timeout: 2s }, circuit_breaker: {} }
 routes:
   - { match: { path: /a }, upstream: a, retry: { attempts: 2, on: [connect, refused_stream, reset, timeout, 500, 502, 503, 504], per_try_timeout: 1s, backoff: { base: 1ms, max: 1ms } }, websocket: off }
   - { match: { path: /b }, upstream: b, retry: off, websocket: { origins: [any, same_host, \"https://a.test:1\", a.test, \"*.a.test\", \"http://*.a.test:2\"], idle_timeout: off } }

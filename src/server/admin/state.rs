@@ -52,9 +52,17 @@ fn one_upstream(config: &Config, upstream: &Upstream, names: &Standings, now: Na
         "balance": said.map(|u| upstream_json::balance(&u.balance)),
         "serving": health_json::standing(upstream, now),
         "breaker": breaker_json::of_upstream(upstream, now),
+        "bulkhead": bulkhead(upstream),
         "endpoints": endpoints,
         "names": names,
     })
+}
+
+/// Requests that hold a place, and that wait for one.
+fn bulkhead(upstream: &Upstream) -> Option<Value> {
+    let policy = upstream.bulkhead.as_ref()?;
+    let (in_flight, waiting) = upstream.state.bulkhead.counts();
+    Some(json!({ "limit": policy.limit, "in_flight": in_flight, "waiting": waiting }))
 }
 
 /// A name that endpoints come from: how many, when DNS last gave them, and what it said since.

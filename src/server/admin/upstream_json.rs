@@ -20,6 +20,8 @@ pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
         timeouts,
         pool,
         retry_budget,
+        max_in_flight,
+        queue,
         circuit_breaker,
         health,
     } = upstream;
@@ -29,6 +31,8 @@ pub(super) fn whole(config: &Config, upstream: &Upstream) -> Value {
         "timeouts": deadlines(timeouts),
         "pool": bounds(pool),
         "retry_budget": retry_budget.map_or_else(off, budget),
+        "max_in_flight": count(*max_in_flight),
+        "queue": { "size": queue.size, "timeout": duration(queue.timeout) },
         "circuit_breaker": circuit_breaker.as_ref().map_or_else(off, |b| breaker_json::whole(config, b)),
     });
     health_json::add(&mut said, config, health);

@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The parts of the program that may have a level of their own; each with all below it.
-const TARGETS: [&str; 18] = [
+const TARGETS: [&str; 19] = [
     "breaker",
     "config",
     "drain",
@@ -37,6 +37,7 @@ const TARGETS: [&str; 18] = [
     "route",
     "server",
     "snapshot",
+    "store",
     "sync",
     "telemetry",
     "time",

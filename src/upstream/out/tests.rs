@@ -51,6 +51,7 @@ fn upstream(weights: &[u32], max_percent: u32) -> Upstream {
             max_age: None,
         },
         budget: None,
+        bulkhead: None,
         ejection: Some(EjectionPolicy {
             consecutive_failures: 3,
             base: BASE,
