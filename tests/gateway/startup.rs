@@ -86,9 +86,7 @@ fn an_address_that_is_taken_is_named() {
 fn what_is_not_yet_in_force_is_told() {
     let echo = Echo::start("app");
     let gateway = Setup::to(echo.address()).start();
-    for default in ["ping_interval"] {
-        assert!(gateway.count_stderr(default) > 0, "no word of {default}");
-    }
+    assert!(gateway.count_stderr("ping_interval") > 0);
 }
 
 #[test]
