@@ -156,7 +156,7 @@ fn serve(
         let _ = announce.try_send(());
     });
     let loaded = match &mut origin {
-        Origin::Disk(path) => config::load(path, &environment),
+        Origin::Disk(path) => read_watched(path, watch.as_ref().ok()),
         Origin::Remote(remote) => remote.begin(&environment),
     };
     let loaded = match loaded {
@@ -186,6 +186,18 @@ fn serve(
             eprintln!("tidegate: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Reads `path`, and once more where it names other files: they may have changed before anybody watched them.
+fn read_watched(path: &Path, watch: Option<&Watch>) -> Result<Loaded, Vec<Problem>> {
+    let loaded = config::load(path, &environment)?;
+    match watch {
+        Some(watch) if loaded.sources != [path] => {
+            watch.set_paths(loaded.sources);
+            config::load(path, &environment)
+        }
+        _ => Ok(loaded),
     }
 }
 

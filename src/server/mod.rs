@@ -92,7 +92,7 @@ impl Gateway {
         let mut resolver = Resolver::new();
         let addresses = resolver.begin(&config.dns, addresses::names(&config))?;
         let shared = Shared::new(compile(&config, &addresses, None, ground));
-        shared.load().begin_stores();
+        shared.load().begin_stores(ground.now);
         let gateway = Arc::new(GatewayStats::new(workers));
         let (mut sockets, ends) = Sockets::new(workers, inherited);
         let plan = sockets.plan(&config).map_err(first_of)?;

@@ -386,7 +386,7 @@ impl Reloader {
             self.level.set(config.logging.level);
         }
         let changes = Changes::between(&old.config, &config);
-        next.begin_stores();
+        next.begin_stores(ground.now);
         self.publisher.publish(next);
         self.resolver.keep_only(&config.dns, names);
         self.standing.store(generation, config);

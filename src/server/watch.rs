@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::time::{self, Nanos};
 use directories::Directories;
-use entries::Entries;
+use entries::{Entries, Naming};
 use files::File;
 
 /// A look follows the last event after this time,
@@ -100,7 +100,9 @@ impl Watch {
     pub fn set_paths(&self, paths: Vec<PathBuf>) {
         let now = time::now();
         let files = paths.into_iter().map(|path| File::new(path, now)).collect();
-        self.wish(|wishes| wishes.files = Some(files));
+        // Listed here and not when the thread comes to it: what comes in between is news.
+        let naming = Naming::of(files);
+        self.wish(|wishes| wishes.naming = Some(naming));
     }
 
     fn wish(&self, say: impl FnOnce(&mut Wishes)) {
@@ -141,7 +143,7 @@ enum Hint {
 /// What the owner asks of the thread; kept beside the queue, which may be full.
 #[derive(Debug, Default)]
 struct Wishes {
-    files: Option<Vec<File>>,
+    naming: Option<Naming>,
     stop: bool,
 }
 
@@ -179,8 +181,8 @@ impl Observer {
             if wished.stop {
                 return;
             }
-            if let Some(files) = wished.files {
-                self.replace(files);
+            if let Some(naming) = wished.naming {
+                self.replace(naming);
             }
             let now = time::now();
             if now >= self.debounce.due().unwrap_or(self.next_look) && self.look(now) {
@@ -226,7 +228,8 @@ impl Observer {
         }
     }
 
-    fn replace(&mut self, files: Vec<File>) {
+    fn replace(&mut self, naming: Naming) {
+        let Naming { files, beside } = naming;
         let now = time::now();
         let old = std::mem::take(&mut self.files);
         let keep = |new: File| {
@@ -237,7 +240,7 @@ impl Observer {
             }
         };
         self.files = files.into_iter().map(keep).collect();
-        self.entries.renew(&old, &self.files, now);
+        self.entries.renew(&old, beside, now);
         self.next_look = now;
     }
 

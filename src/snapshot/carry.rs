@@ -3,6 +3,9 @@
 //! There is no registry beside the snapshots: the registry is the previous snapshot's `Carry`. The state of a name that
 //! is gone is kept for ten minutes, so that removing and restoring a name forgets nothing and counters do not fall.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -368,6 +371,3 @@ impl Carry {
         state
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -79,9 +79,15 @@ impl Snapshot {
         self.limits.iter().for_each(|limit| limit.enforce(now));
     }
 
-    /// Lets the stores connect that have not begun to.
-    pub fn begin_stores(&self) {
+    /// Lets its stores connect that have not begun to, and those rest that the file named once.
+    pub fn begin_stores(&self, now: Nanos) {
         self.stores.iter().for_each(|store| store.link().begin());
+        for (_, link) in self.carry.stores.alive(now) {
+            let is_named = |store: &Store| Arc::ptr_eq(store.link(), link);
+            if !self.stores.iter().any(is_named) {
+                link.rest();
+            }
+        }
     }
 }
 

@@ -104,8 +104,9 @@ impl Link {
         }
     }
 
-    /// Begins the thread, if it has not begun. It ends when this value goes.
+    /// Begins the thread, if it has not begun, and lets it connect. It ends when this value goes.
     pub fn begin(&self) {
+        self.shared.want(true);
         let Some(asked) = self.asleep.lock().take() else {
             return;
         };
@@ -117,6 +118,11 @@ impl Link {
             tracing::error!(store = &*self.shared.name, %error, "this store is away until a restart: there is no thread for it");
             self.shared.leave(Cause::Connect, time::now());
         }
+    }
+
+    /// The file names it no more: the connection is closed, until [`Link::begin`]. What was counted stays.
+    pub fn rest(&self) {
+        self.shared.want(false);
     }
 
     /// The name in the file.

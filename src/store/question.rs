@@ -79,14 +79,13 @@ impl Question {
             .landing
             .take()
             .map_or(0, |landing| landing.land(&self.terms, answer, time::now()));
-        let mut is_heard = self.asker.is_none();
-        if let Some(asker) = self.asker.take() {
-            is_heard = asker.send(answer).is_ok();
-        }
         match answer {
-            // Who stopped waiting has counted that himself.
-            Err(cause) if is_heard => self.shared.count(cause),
+            // Who stopped waiting has counted that himself; who hears it may look at the count at once.
+            Err(cause) if !self.is_given_up() => self.shared.count(cause),
             _ => {}
+        }
+        if let Some(asker) = self.asker.take() {
+            let _ = asker.send(answer);
         }
         if back > 0 {
             self.shared

@@ -91,12 +91,16 @@ impl Room {
 
     /// One connection, from the dial to the rest after its loss.
     async fn stay(&mut self) -> Result<(), Over> {
+        self.wait_until_wanted().await?;
         let failure = match self.connect().await? {
             Ok(connection) => {
                 let arrived = time::now();
                 self.shared.arrive(arrived);
                 self.news.back(&self.shared);
-                let failure = self.serve(connection).await?;
+                let Some(failure) = self.serve(connection).await? else {
+                    self.shared.rest(time::now());
+                    return Ok(());
+                };
                 if time::now().since(arrived) >= STEADY {
                     self.rest = FIRST_REST;
                 }
@@ -109,6 +113,23 @@ impl Room {
         };
         self.leave(&failure);
         self.pause().await
+    }
+
+    /// Has no connection as long as nobody needs one.
+    async fn wait_until_wanted(&mut self) -> Result<(), Over> {
+        let shared = self.shared.clone();
+        if shared.is_wanted() {
+            return Ok(());
+        }
+        while !shared.is_wanted() {
+            tokio::select! {
+                () = shared.doubt.notified() => {}
+                question = self.questions.recv() => turn_away(&shared, question)?,
+            }
+        }
+        // Nobody knows yet how it stands: questions wait for the first connection.
+        shared.rest(time::now());
+        Ok(())
     }
 
     /// Dials. The first time questions wait meanwhile; later they are told that the store is away.
@@ -125,8 +146,8 @@ impl Room {
         }
     }
 
-    /// Passes questions on until the connection fails.
-    async fn serve(&mut self, connection: Connection) -> Result<Failure, Over> {
+    /// Passes questions on until the connection fails; `None` where nobody needs it any more.
+    async fn serve(&mut self, connection: Connection) -> Result<Option<Failure>, Over> {
         let shared = self.shared.clone();
         let Connection {
             redis,
@@ -138,13 +159,16 @@ impl Room {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if !shared.is_wanted() {
+                return Ok(None);
+            }
             let mut batch = Vec::new();
             tokio::select! {
                 Some(done) = open.next() => {
                     let done: Result<(), Failure> = done;
                     if let Err(failure) = done {
                         // What is open yet is told the same, as it is dropped.
-                        return Ok(failure);
+                        return Ok(Some(failure));
                     }
                 }
                 count = self.questions.recv_many(&mut batch, MOST_AT_ONCE), if open.len() < MOST_OPEN => {
@@ -158,15 +182,15 @@ impl Room {
                         open.push(pass_on(batch));
                     }
                 }
-                failure = driver.end() => return Ok(failure),
+                failure = driver.end() => return Ok(Some(failure)),
                 // The doubt may be older than this connection.
                 () = shared.doubt.notified() => {
                     if shared.standing().presence == Presence::Away {
                         let said = format!("no answer within {:?}", shared.timeout());
-                        return Ok(Failure::new(Cause::Timeout, said));
+                        return Ok(Some(Failure::new(Cause::Timeout, said)));
                     }
                 }
-                _ = sweep.tick() => {
+                _ = sweep.tick(), if !self.leases.is_empty() => {
                     let returns = self.sweep(time::now());
                     if !returns.is_empty() {
                         open.push(pass_on(returns));

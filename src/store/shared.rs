@@ -1,7 +1,7 @@
 //! What the thread of a store and the workers both see: how it stands, and what went wrong how often.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -54,8 +54,10 @@ pub(super) struct Shared {
     /// Nanoseconds.
     timeout: AtomicU64,
     errors: [AtomicU64; Cause::ALL.len()],
-    /// A worker waited in vain.
+    /// A worker waited in vain, or the store is wanted no more, or again.
     pub(super) doubt: Notify,
+    /// Does the file in force name it?
+    is_wanted: AtomicBool,
     /// Tokens that came back from leases, to be returned by the thread.
     returns: Mutex<Vec<(Bucket, Terms, u64)>>,
 }
@@ -69,6 +71,7 @@ impl Shared {
             timeout: AtomicU64::new(0),
             errors: Default::default(),
             doubt: Notify::new(),
+            is_wanted: AtomicBool::new(false),
             returns: Mutex::new(Vec::new()),
         }
     }
@@ -91,6 +94,23 @@ impl Shared {
         self.standing
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
             .is_ok()
+    }
+
+    /// Whether anybody needs it. Without that it has no connection.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn want(&self, is_wanted: bool) {
+        if self.is_wanted.swap(is_wanted, Ordering::AcqRel) != is_wanted {
+            self.doubt.notify_one();
+        }
+    }
+
+    /// It is neither here nor away: the next who ask wait for its first connection.
+    pub(super) fn rest(&self, now: Nanos) {
+        let joining = pack(Presence::Joining, self.standing().cause, now);
+        self.standing.store(joining, Ordering::Release);
     }
 
     pub(super) fn timeout(&self) -> Duration {

@@ -24,6 +24,24 @@ pub(super) struct Entries {
     others: HashSet<PathBuf>,
 }
 
+/// Files that are named from a moment on.
+#[derive(Debug)]
+pub(super) struct Naming {
+    pub(super) files: Vec<File>,
+    /// What else was in the directories among them at that moment.
+    pub(super) beside: Vec<PathBuf>,
+}
+
+impl Naming {
+    /// Names `files` now.
+    pub(super) fn of(files: Vec<File>) -> Naming {
+        Naming {
+            beside: unnamed(&files),
+            files,
+        }
+    }
+}
+
 impl Entries {
     /// Those of the directories among `named`; what is there now counts as announced.
     pub(super) fn of(named: &[File], now: Nanos) -> Entries {
@@ -34,9 +52,9 @@ impl Entries {
         }
     }
 
-    /// The same for other names, after those of `was`. What was announced before and is not named now does not
-    /// matter.
-    pub(super) fn renew(&mut self, was: &[File], named: &[File], now: Nanos) {
+    /// The same after those of `was`, for names beside which there were these files. What was announced before and is
+    /// not named now does not matter; what has come since is found by the next look.
+    pub(super) fn renew(&mut self, was: &[File], beside: Vec<PathBuf>, now: Nanos) {
         let heard: HashSet<&Path> = was
             .iter()
             .filter(|file| file.as_directory().is_some())
@@ -47,7 +65,7 @@ impl Entries {
             known.map(|file| (file.path.clone(), file)).collect();
         let others = std::mem::take(&mut self.others);
         let named_before = |path: &Path| was.iter().any(|file| file.path == path);
-        for path in unnamed(named) {
+        for path in beside {
             match known.remove(&path) {
                 Some(file) if file.is_changed() => self.files.push(file),
                 // New in a directory that was watched all the time: nobody has been told of it.

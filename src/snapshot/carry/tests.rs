@@ -1,4 +1,4 @@
-//! What is kept, for whom, and for how long.
+//! What is kept over a reload, how long, and under which numbers.
 
 use super::*;
 

@@ -253,3 +253,22 @@ fn says_always(reply: &'static str) -> u16 {
     });
     port
 }
+
+#[tokio::test]
+async fn a_store_that_nobody_needs_has_no_connection_until_somebody_does() {
+    let redis = Redis::start(&[]);
+    let store = connect_to(address_of(&redis), LONG);
+    until_back(&store).await;
+    store.link().rest();
+    // The one who asks how many there are.
+    let is_alone = || redis.say("INFO clients").contains("connected_clients:1\r");
+    until("the connection is closed", is_alone).await;
+    assert_eq!(store.away(), None);
+    store.link().begin();
+    until_back(&store).await;
+    assert!(
+        Cause::ALL
+            .iter()
+            .all(|cause| store.link().errors(*cause) == 0)
+    );
+}

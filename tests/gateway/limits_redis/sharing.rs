@@ -1,12 +1,16 @@
 //! Three gateways on one Redis together admit what one limit says.
 
+use std::fs;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{patient, until_state};
+use super::{errors, patient, shared, until_state};
 use crate::limits::{decisions, get_with, is_admitted, limiting, passing};
-use crate::support::{Gateway, Redis, Setup, Upstream};
+use crate::support::{
+    Authority, Gateway, Redis, Setup, TIDEGATE, Upstream, free_port, unique_directory,
+};
 
 const EXACT: &str = "store: { redis: main, mode: exact }";
 const LEASED: &str = "store: { redis: main, mode: leased }";
@@ -220,4 +224,46 @@ fn a_store_takes_the_place_of_local_buckets_and_back() {
         0,
         "it was not forgotten"
     );
+}
+
+/// `rediss://`: the authorities of the system, which the environment can name, and nobody else.
+#[test]
+fn a_store_behind_tls_is_believed_if_the_system_believes_it() {
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("theirs"));
+    let pair = authority.issue(&["localhost", "127.0.0.1"]);
+    let directory = unique_directory();
+    pair.write(&directory, "redis");
+    let file = |name: &str| directory.join(name).display().to_string();
+    let port = free_port();
+    let _redis = Redis::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &file("redis.pem"),
+        "--tls-key-file",
+        &file("redis.key"),
+        "--tls-ca-cert-file",
+        &file("redis.pem"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let policy = format!("rate: 1/h, burst: 3, {EXACT}");
+    let text = shared(port, "8s", &policy).text();
+    let text = text.replace("redis://127.0.0.1", "rediss://localhost");
+    for (believed, state) in [(&authority, "here"), (&stranger, "away")] {
+        let own = unique_directory();
+        fs::write(own.join("roots.pem"), &believed.cert).unwrap();
+        fs::write(own.join("gateway.yaml"), &text).unwrap();
+        let mut command = Command::new(TIDEGATE);
+        command.env("SSL_CERT_FILE", own.join("roots.pem"));
+        let path = own.join("gateway.yaml");
+        let gateway = Gateway::spawn_by(command, own, &path).ready();
+        until_state(&gateway, state);
+        if state == "here" {
+            assert_eq!(passing(&mut gateway.client(), "/own", 5), 3);
+        } else {
+            assert!(errors(&gateway, "tls") > 0.0);
+        }
+    }
+    fs::remove_dir_all(directory).unwrap();
 }

@@ -99,6 +99,25 @@ fn a_file_that_nobody_named_does_not_matter_and_holds_up_nobody() {
     scene.stays_at(3);
 }
 
+/// The thread may be slow to take up new names: a busy machine has lost files that came meanwhile.
+#[test]
+fn a_file_that_comes_while_names_are_on_their_way_is_news() {
+    let scene = conf("entry-between").with("conf/other", "1");
+    let now = time::now();
+    let files = scene.paths(&["conf", "conf/a.yaml"]);
+    let naming = Naming::of(files.into_iter().map(|path| File::new(path, now)).collect());
+    fs::write(scene.path("conf/b.yaml"), "1").unwrap();
+    let mut entries = Entries::of(&[], now);
+    entries.renew(&[], naming.beside, now);
+    entries.look(&naming.files, now);
+    let news: Vec<&Path> = entries
+        .iter()
+        .filter(|file| file.is_changed())
+        .map(|file| file.path.as_path())
+        .collect();
+    assert_eq!(news, [scene.path("conf/b.yaml")]);
+}
+
 #[test]
 fn links_into_a_directory_that_is_swapped_are_announced_together() {
     let scene = Scene::new("entry-links");
