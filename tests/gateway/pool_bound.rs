@@ -303,7 +303,7 @@ fn no_more_than_so_many_wait() {
     let (census, gate) = (Census::default(), Gate::default());
     let upstream = gated(&census, &gate);
     let gateway = bounded(&upstream, "1", 1)
-        .upstream("timeouts: { connect: 20s, response: 20s }")
+        .upstream("timeouts: { connect: 20s, response: 20s }, max_in_flight: off")
         .start();
     let mut stuck = gateway.client();
     stuck.send_get("/");
