@@ -110,7 +110,8 @@ fn value(shape: &'static Shape) -> Value {
         }
         Shape::FailureKind => {
             let words: Vec<&str> = breakers::WORDS.iter().map(|(word, _)| *word).collect();
-            let status = json!({ "type": "string", "pattern": "^(4(?!29)|5)[0-9]{2}$" });
+            let status =
+                json!({ "type": "string", "pattern": "^(4([013-9][0-9]|2[0-8])|5[0-9]{2})$" });
             let number = json!({ "type": "integer", "minimum": 400, "maximum": 599, "not": { "const": 429 } });
             or_reference(json!({ "anyOf": [{ "enum": words }, status, number] }))
         }

@@ -54,6 +54,7 @@ fn page_of_everything(format: Format) -> String {
     limit.count(1, Decision::Allowed);
     limit.count(1, Decision::CandidateLimited);
     limit.write(&mut page, "per-client", Some(3), 4);
+    page.count(Metric::StoreErrors, &["shared", "timeout"], 5);
     let listener = ListenerStats::new(2);
     listener.connections.add(1, 1);
     listener.count_refusal(2, Refusal::PerIp);

@@ -25,24 +25,22 @@ fn full_in(gateway: &Gateway) -> f64 {
 
 #[test]
 fn who_comes_too_early_waits_for_his_turn() {
-    let gateway = limiting("rate: 10/s, burst: 1, max_wait: 5s").start();
+    // So slow that the second comes too early, however loaded the machine is.
+    let gateway = limiting("rate: 1/4s, burst: 1, max_wait: 1m").start();
     let mut client = gateway.client();
     let since = Instant::now();
-    for _ in 0..6 {
+    for _ in 0..2 {
         client.get("/own").expect_ok();
     }
     assert!(
-        since.elapsed() >= Duration::from_millis(500),
+        since.elapsed() >= Duration::from_secs(4),
         "{:?}",
         since.elapsed()
     );
-    assert_eq!(decisions(&gateway, "one", "allowed"), 6.0);
-    let lines = gateway.await_access_lines(6);
+    assert_eq!(decisions(&gateway, "one", "allowed"), 2.0);
+    let lines = gateway.await_access_lines(2);
     assert!(lines[0].get("wait_ms").is_none(), "{}", lines[0]);
-    let waited = lines[1..]
-        .iter()
-        .map(|line| line["wait_ms"].as_f64().unwrap());
-    assert!(waited.sum::<f64>() > 100.0);
+    assert!(lines[1]["wait_ms"].as_f64() > Some(0.0), "{}", lines[1]);
 }
 
 #[test]
