@@ -104,7 +104,8 @@ impl Leases {
                 (entry.digest, entry.take(want, now, away.is_none()))
             }
             Slot::Vacant(slot) => {
-                let digest = digest();
+                // While the store is away nobody asks for it.
+                let digest = if away.is_none() { digest() } else { 0 };
                 if has_room && away.is_none() {
                     slot.insert(Entry::new(id, digest, want, now));
                 }

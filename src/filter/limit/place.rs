@@ -97,6 +97,9 @@ impl Shared {
         let said = |level: &Level, source| Said::Verdict(terms.verdict(cost, level), source);
         match &self.way {
             Way::Exact(names) => {
+                if let Some(cause) = self.store.away() {
+                    return Err(cause);
+                }
                 let digest = digest(used.bytes);
                 let wish = Wish::Take {
                     least: cost,

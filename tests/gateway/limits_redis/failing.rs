@@ -29,6 +29,8 @@ fn under_load(gateway: &Gateway, hurt: impl FnOnce(&dyn Fn())) {
                 }
             });
         }
+        // However this ends, the clients end with it.
+        let _over = Over(&done);
         let go_on = || {
             let wanted = served.load(Ordering::SeqCst) + 100;
             until(3 * PATIENCE, "requests go on", || {
@@ -38,8 +40,16 @@ fn under_load(gateway: &Gateway, hurt: impl FnOnce(&dyn Fn())) {
         go_on();
         hurt(&go_on);
         go_on();
-        done.store(true, Ordering::SeqCst);
     });
+}
+
+/// Says that it is over when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
