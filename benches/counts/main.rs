@@ -3,6 +3,7 @@
 //! `gate.py` beside this folder runs it and holds the counts against `counts.lock`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod breaker;
 mod buckets;
 mod choice;
 mod gateway;
@@ -23,6 +24,7 @@ use tidegate::time::Nanos;
 use tidegate::upstream::balance::Way;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use breaker::Breaker;
 use buckets::{Bucket, Check};
 use choice::{Choice, Reading, by, sticky};
 use gateway::{Gateway, Scenario};
@@ -148,6 +150,15 @@ fn check(asked: Check) -> (Check, bool) {
     (asked, black_box(verdict).admitted)
 }
 
+#[library_benchmark(setup = breaker::breaker)]
+#[bench::closed(false, false)]
+#[bench::closed_with_rates(true, false)]
+#[bench::refusal(false, true)]
+fn pass(breaker: Breaker) -> (Breaker, bool) {
+    let passed = black_box(&breaker).pass();
+    (breaker, black_box(passed))
+}
+
 /// The smallest request and answer.
 fn small() -> Scenario {
     Scenario {
@@ -255,6 +266,7 @@ library_benchmark_group!(
 );
 library_benchmark_group!(name = balance, benchmarks = [pick, hash]);
 library_benchmark_group!(name = limit, benchmarks = [check]);
+library_benchmark_group!(name = breaking, benchmarks = [pass]);
 library_benchmark_group!(name = handle, benchmarks = [exchange, peers_alone]);
 
 // Callgrind counts each byte of a `rep movsb` as an instruction, and glibc takes it for blocks where the processor has
@@ -263,5 +275,5 @@ main!(
     config = LibraryBenchmarkConfig::default()
         .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-ERMS")
         .tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = [route, hygiene, balance, limit, handle]
+    library_benchmark_groups = [route, hygiene, balance, limit, breaking, handle]
 );
