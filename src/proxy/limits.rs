@@ -1,7 +1,9 @@
 //! Rate limits on the way of a request: those of a listener or a route admit it together, or take nothing from it.
 //!
-//! [`ask`] decides and never waits. What there is to wait for it returns, and [`wait`] is the one place that does.
+//! [`ask`] decides and never waits. What there is to wait for it returns, and [`wait`] is the one place that does: a
+//! request that need not wait makes no future.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::header::HeaderValue;
@@ -38,6 +40,9 @@ struct Asked {
     question: Question,
 }
 
+/// The wait for what is pending, and for what comes after it.
+pub(super) type Wait<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + 'a>>;
+
 /// How far a request has come with the limits of one owner.
 #[derive(Default)]
 struct Walk {
@@ -55,22 +60,46 @@ enum Step {
     Ask(Asked),
 }
 
-/// Asks the limits of `owner`, for a request to `host`, which is without its port; waits where they say so.
+/// Asks the limits of `owner`, for a request to `host`, which is without its port; returns the wait where they say so.
 ///
 /// # Errors
-/// 429 `rate_limited`, 503 `store_unavailable`; what other limits had given, the listener's too, is back where it was.
-pub(super) async fn pass(
+/// 429 `rate_limited`, 503 `store_unavailable`, of the wait too; what other limits had given, the listener's too, is
+/// back where it was.
+#[inline]
+pub(super) fn pass<'a>(
+    exchange: &'a mut Exchange,
+    parts: &'a Parts,
+    host: &'a [u8],
+    owner: Owner,
+) -> Result<Option<Wait<'a>>, Refusal> {
+    if exchange.limits_of(owner).is_empty() {
+        return Ok(None);
+    }
+    let mut walk = Walk::default();
+    let Some(pending) = ask(exchange, parts, host, owner, &mut walk)? else {
+        return Ok(None);
+    };
+    // Boxed: waiting is rare, and its size would be every request's.
+    Ok(Some(Box::pin(go_on(
+        exchange, parts, host, owner, walk, pending,
+    ))))
+}
+
+async fn go_on(
     exchange: &mut Exchange,
     parts: &Parts,
     host: &[u8],
     owner: Owner,
+    mut walk: Walk,
+    mut pending: Pending,
 ) -> Result<(), Refusal> {
-    let mut walk = Walk::default();
-    while let Some(pending) = ask(exchange, parts, host, owner, &mut walk)? {
-        // Boxed: waiting is rare, and its size would be every request's.
-        Box::pin(wait(exchange, parts, host, pending, &mut walk)).await?;
+    loop {
+        wait(exchange, parts, host, pending, &mut walk).await?;
+        match ask(exchange, parts, host, owner, &mut walk)? {
+            Some(next) => pending = next,
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// Asks the limits of `owner` that were not asked yet, up to one that must be waited for.
@@ -167,7 +196,7 @@ async fn hear(
                 key,
                 bytes: &[],
                 cost,
-                patience: patience(exchange, now),
+                patience: patience(exchange, &limit, now),
             };
             limit.take_without_store(used, now)
         }
@@ -247,7 +276,7 @@ fn ask_one(
         }
     };
     let now = worker.recent();
-    let patience = patience(exchange, now);
+    let patience = patience(exchange, limit, now);
     let said = {
         let bytes = &worker.key.borrow();
         let used = Use {
@@ -325,8 +354,11 @@ fn unavailable(exchange: &mut Exchange, owner: Owner, index: usize) -> Result<St
     Err(Box::new(refusal))
 }
 
-/// How long a request can wait: no longer than its route lets it take.
-fn patience(exchange: &Exchange, now: Nanos) -> Duration {
+/// How long a request can wait for a limit that lets it: no longer than its route lets it take.
+fn patience(exchange: &Exchange, limit: &Limit, now: Nanos) -> Duration {
+    if limit.policy.max_wait.is_zero() {
+        return Duration::ZERO;
+    }
     let longest = exchange.route().and_then(|route| route.request_timeout);
     longest.map_or(Duration::MAX, |longest| {
         exchange.started.plus(longest).since(now)
@@ -340,7 +372,7 @@ fn settle(
     passes: bool,
     verdict: &Verdict,
 ) -> Result<(), Box<Refusal>> {
-    let worker = exchange.client.worker.clone();
+    let worker = &exchange.client.worker;
     let limit = &exchange.limits_of(taken.owner)[taken.index].limit;
     let decision = match (passes, limit.policy.is_enforced) {
         (true, _) => Decision::Allowed,

@@ -95,12 +95,13 @@ pub async fn handle(
 /// An answer of our own; `None` while the exchange holds an upstream's.
 type Own = Option<Box<Response<Bytes>>>;
 
-/// The same life, in which each step may refuse.
+/// The same life, in which each step may refuse. Refusals are boxed where a future carries them: what it gives is moved
+/// with every request.
 async fn serve(
     exchange: &mut Exchange,
     parts: &mut Parts,
     incoming: Incoming,
-) -> Result<Own, Refusal> {
+) -> Result<Own, Box<Refusal>> {
     let (head, target) = match enter(exchange, parts).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
@@ -120,13 +121,13 @@ async fn serve(
     };
     if let Some(refusal) = refuse_body(&incoming, route.max_body) {
         leave_body(exchange, incoming, head.expects_continue);
-        return Err(refusal);
+        return Err(refusal.into());
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
     let (upstream, timeouts) = match breaker::enter(exchange, forward) {
         Ok(entered) => entered,
-        Err(stopped) => return breaker::answer(exchange, &stopped).map(Some),
+        Err(stopped) => return Ok(Some(breaker::answer(exchange, &stopped)?)),
     };
     let hash = if pin.upstreams[upstream].balancer.reads_request() {
         choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
@@ -156,11 +157,15 @@ async fn serve(
 }
 
 /// From the head of a request to its route, past the limits of both.
-async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
+async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Box<Refusal>> {
     let head = admit::check_head(exchange, parts)?;
-    limits::pass(exchange, parts, head.host_name(), Owner::Listener).await?;
+    if let Some(wait) = limits::pass(exchange, parts, head.host_name(), Owner::Listener)? {
+        wait.await?;
+    }
     let target = admit::find_route(exchange, parts, &head)?;
-    limits::pass(exchange, parts, head.host_name(), Owner::Route).await?;
+    if let Some(wait) = limits::pass(exchange, parts, head.host_name(), Owner::Route)? {
+        wait.await?;
+    }
     limits::enter(exchange, parts, head.host_name())?;
     exchange.settle_limits();
     Ok((head, target))
@@ -355,7 +360,8 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     exchange.client.deadline.clear();
     let ended = incoming.is_end_stream();
-    if !ended {
+    // On HTTP/1 hyper asks for the body at once, and mostly gets all of it; a stream's client has to have room for it.
+    if !ended && exchange.is_stream() {
         exchange.watch_trial();
     }
     let mut relay = Relay::new(incoming, exchange);
