@@ -6,17 +6,16 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use http::header::HeaderValue;
 use http::request::Parts;
 
 use super::exchange::Exchange;
+use super::limited::{refuse, refuse_keyless};
 use super::tally::{Owner, Taken};
 use super::wait::pause;
+use super::whose::{facts, identify, look};
 use crate::error::Reason;
-use crate::filter::limit::fields::{Told, retry_after};
-use crate::filter::limit::place::{Question, Said, Use};
-use crate::filter::limit::{Cost, Headers, Limit, Whose};
-use crate::http::key::Facts;
+use crate::filter::limit::place::{Question, Said, Source, Use};
+use crate::filter::limit::{Cost, Limit, Whose};
 use crate::http::reply::Refusal;
 use crate::limit::{KeyId, Verdict};
 use crate::metrics::Decision;
@@ -65,7 +64,7 @@ enum Step {
 /// # Errors
 /// 429 `rate_limited`, 503 `store_unavailable`, of the wait too; what other limits had given, the listener's too, is
 /// back where it was.
-#[inline]
+#[inline(always)]
 pub(super) fn pass<'a>(
     exchange: &'a mut Exchange,
     parts: &'a Parts,
@@ -75,6 +74,15 @@ pub(super) fn pass<'a>(
     if exchange.limits_of(owner).is_empty() {
         return Ok(None);
     }
+    begin(exchange, parts, host, owner)
+}
+
+fn begin<'a>(
+    exchange: &'a mut Exchange,
+    parts: &'a Parts,
+    host: &'a [u8],
+    owner: Owner,
+) -> Result<Option<Wait<'a>>, Refusal> {
     let mut walk = Walk::default();
     let Some(pending) = ask(exchange, parts, host, owner, &mut walk)? else {
         return Ok(None);
@@ -181,11 +189,8 @@ async fn hear(
     let level = limit.hear(asking).await;
     exchange.set_pending(false);
     let now = exchange.client.worker.read_clock();
-    {
-        // Another request may have put its own key together meanwhile.
-        let mut scratch = exchange.client.worker.key.borrow_mut();
-        limit.identify(&facts(exchange, parts, host), &mut scratch);
-    }
+    // Another request may have put its own key together meanwhile.
+    look(exchange, parts, host, &limit);
     let said = match level {
         Some(level) => {
             let (verdict, source) = reading.read(&level, cost, limit.policy.quota);
@@ -253,11 +258,7 @@ fn ask_one(
         Cost::Header(_) => 1,
     };
     let worker = &exchange.client.worker;
-    let whose = {
-        let mut scratch = worker.key.borrow_mut();
-        limit.identify(&facts(exchange, parts, host), &mut scratch)
-    };
-    let key = match whose {
+    let key = match identify(exchange, parts, host, limit) {
         Whose::Key(key) => key,
         Whose::Exempt => return Ok(Step::On(None)),
         Whose::Allowed => {
@@ -276,6 +277,11 @@ fn ask_one(
         }
     };
     let now = worker.recent();
+    if limit.is_plain() {
+        let verdict = limit.buckets().limiter().check(key, cost, now);
+        let said = Said::Verdict(verdict, Source::Local);
+        return conclude(exchange, (owner, index), key, cost, said, None);
+    }
     let patience = patience(exchange, limit, now);
     let said = {
         let bytes = &worker.key.borrow();
@@ -294,7 +300,8 @@ fn ask_one(
     conclude(exchange, (owner, index), key, cost, said, candidate)
 }
 
-/// Draws the conclusions from what a limit said. The key's bytes are in the worker's scratch.
+/// Draws the conclusions from what a limit said.
+#[inline]
 fn conclude(
     exchange: &mut Exchange,
     (owner, index): (Owner, usize),
@@ -381,7 +388,7 @@ fn settle(
     };
     limit.stats.count(worker.index, decision);
     if !passes {
-        note_limited(limit, taken.key, &worker.key.borrow());
+        note_limited(exchange, limit, taken.key);
     }
     if decision != Decision::Limited {
         exchange.took(taken);
@@ -396,57 +403,12 @@ fn settle(
     Err(Box::new(refusal))
 }
 
-/// What a key may see. Read before anything of the request is changed.
-fn facts<'a>(exchange: &'a Exchange, parts: &'a Parts, host: &'a [u8]) -> Facts<'a> {
-    Facts {
-        client: exchange.client_address,
-        host,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        method: &parts.method,
-        headers: &parts.headers,
-        route: exchange.route().map_or("", |route| route.name.as_str()),
-        connection: exchange.client.id,
-        subject: exchange.client.subject(),
-    }
-}
-
 #[cold]
-fn note_limited(limit: &Limit, key: KeyId, bytes: &[u8]) {
+fn note_limited(exchange: &Exchange, limit: &Limit, key: KeyId) {
+    let mut bytes = exchange.client.worker.key.borrow_mut();
+    if limit.is_by_address() {
+        limit.spell(exchange.client_address, &mut bytes);
+    }
     let limiter = limit.buckets().limiter();
-    limiter.note_limited(key, limit.policy.key.show(bytes).as_bytes());
-}
-
-#[cold]
-fn refuse(limit: &Limit, verdict: &Verdict) -> Refusal {
-    let name = &limit.name;
-    let mut refusal = Refusal::because(
-        Reason::RateLimited,
-        format!("the limit {name} admits no more requests for now"),
-    );
-    refusal.limit = Some(name.as_str().into());
-    refusal.fields.extend(retry_after(verdict.wait));
-    refusal
-        .fields
-        .extend(tell(limit, verdict.left, verdict.full_in));
-    refusal
-}
-
-#[cold]
-fn refuse_keyless(limit: &Limit) -> Refusal {
-    let (name, key) = (&limit.name, &limit.policy.key);
-    let detail = format!("the limit {name} asks for {key}, which is missing");
-    let mut refusal = Refusal::because(Reason::RateLimited, detail);
-    refusal.limit = Some(name.as_str().into());
-    refusal
-}
-
-/// The fields that a refusal carries.
-fn tell(limit: &Limit, left: u64, full_in: Duration) -> Vec<(http::HeaderName, HeaderValue)> {
-    if limit.policy.headers == Headers::Off {
-        return Vec::new();
-    }
-    let mut told = Told::default();
-    told.add(&limit.name, &limit.shown, left, full_in);
-    told.into_fields().into_iter().flatten().collect()
+    limiter.note_limited(key, limit.policy.key.show(&bytes).as_bytes());
 }

@@ -5,6 +5,7 @@ mod again;
 mod answer;
 pub mod body;
 pub mod breaker;
+mod caught;
 mod choice;
 pub mod client;
 mod drain_rest;
@@ -14,6 +15,7 @@ pub mod head;
 mod head_h2;
 mod health;
 mod lease;
+mod limited;
 mod limits;
 mod mirror;
 mod note;
@@ -26,14 +28,13 @@ mod tally;
 mod trials;
 pub mod tunnel;
 mod wait;
+mod whose;
 pub mod worker;
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -53,6 +54,8 @@ use crate::http::upgrade;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::snapshot::{Action, Forward, Target};
 use body::{Body, Relay};
+use caught::poll_caught;
+pub use caught::{Panicked, caught};
 use client::Client;
 use exchange::{Deadlines, Exchange};
 use forward::Plan;
@@ -125,9 +128,15 @@ async fn serve(
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let (upstream, timeouts) = match breaker::enter(exchange, forward) {
-        Ok(entered) => entered,
+    let (drawn, timeouts) = forward.pick();
+    let upstream = match breaker::enter(exchange, drawn) {
+        Ok(upstream) => upstream,
         Err(stopped) => return Ok(Some(breaker::answer(exchange, &stopped)?)),
+    };
+    let timeouts = if upstream == drawn {
+        timeouts
+    } else {
+        forward.timeouts.over(pin.upstreams[upstream].timeouts)
     };
     let hash = if pin.upstreams[upstream].balancer.reads_request() {
         choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
@@ -420,28 +429,4 @@ fn must_close(exchange: &Exchange) -> bool {
     let most = exchange.listener().limits.requests_per_connection;
     exchange.client.phase() > Phase::Serving
         || most.is_some_and(|most| exchange.client.requests.get() >= most)
-}
-
-/// What was awaited panicked.
-#[derive(Debug)]
-pub struct Panicked;
-
-/// Catches a panic of `future`.
-///
-/// # Errors
-/// It panicked; what it held is dropped.
-pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| poll_caught(future.as_mut(), cx)).await
-}
-
-fn poll_caught<F: Future>(
-    future: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<F::Output, Panicked>> {
-    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(Err(Panicked)),
-    }
 }

@@ -128,7 +128,14 @@ impl Exchange {
     }
 
     /// The attempt is over with `outcome`, and no other follows; unless it was settled before.
+    #[inline]
     pub(super) fn conclude(&mut self, outcome: Outcome) {
+        if !matches!(self.trial, Standing::Settled) {
+            self.settle_trial(outcome);
+        }
+    }
+
+    fn settle_trial(&mut self, outcome: Outcome) {
         let worker = &self.client.worker;
         match std::mem::take(&mut self.trial) {
             Standing::Settled => {}
@@ -259,6 +266,7 @@ impl Trial {
     }
 
     /// Tells of the attempt, and no other follows.
+    #[inline]
     pub(super) fn settle(self, pin: &Pin, outcome: Outcome, now: Nanos, worker: usize) {
         let (upstream, in_bulkhead) = (self.upstream, self.in_bulkhead);
         if let Some(last) = self.close(pin, outcome, now, worker) {
@@ -348,6 +356,7 @@ impl Outcome {
     }
 }
 
+#[inline]
 fn leave_bulkhead(pin: &Pin, upstream: u32, worker: usize) {
     let upstream = &pin.upstreams[upstream as usize];
     // Where the limit was lifted meanwhile, by another snapshot, this one still knows it.
