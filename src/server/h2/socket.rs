@@ -124,7 +124,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_flush(cx)
+        let seen = &mut *self.0.borrow_mut();
+        let flushed = Pin::new(&mut seen.stream).poll_flush(cx);
+        // TLS may hold what the peer does not take.
+        seen.blocked = flushed.is_pending();
+        flushed
     }
 
     /// Closing is the connection's task's: the library would shut the socket before our own last words are said.
