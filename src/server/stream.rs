@@ -195,3 +195,28 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn what_the_socket_below_tls_takes_is_told() {
+        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let wire = Arc::new(Wire::default());
+            let mut below = Below::new(socket.unwrap());
+            below.write_all(b"handshake").await.unwrap();
+            assert_eq!(wire.written(), 0);
+            below.told = Some(wire.clone());
+            below.write_all(b"word").await.unwrap();
+            assert_eq!(wire.written(), 4);
+        });
+    }
+}

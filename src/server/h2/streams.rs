@@ -46,7 +46,7 @@ impl Streams {
         self.live.get()
     }
 
-    /// Takes a request. What serves it is large, and is moved about until it is a task: so it is boxed here, and gone
+    /// Takes a request. What serves it is boxed here, before it is moved into its task, and gone
     /// when the answer's body begins.
     pub(super) fn begin(
         self: &Rc<Self>,
