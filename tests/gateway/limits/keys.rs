@@ -230,6 +230,31 @@ fn a_flood_of_keys_is_bounded_and_frees_nobody() {
     assert!(evicted >= 900.0, "{evicted}");
 }
 
+/// L23: the same where the memory of all limits together is the bound.
+#[test]
+fn a_flood_of_keys_stays_within_the_memory_of_all_limits() {
+    let gateway = limiting("rate: 1/h, burst: 2, key: header:x-k")
+        .top("limits_memory: 192KiB")
+        .listener("limits: { requests_per_connection: off }")
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        assert!(ask(&mut client, "/own", "x-k: limited\r\n"));
+    }
+    for key in 0..6000 {
+        assert!(ask(&mut client, "/own", &format!("x-k: {key}\r\n")));
+        if key % 500 == 0 {
+            assert!(!ask(&mut client, "/own", "x-k: limited\r\n"), "after {key}");
+        }
+    }
+    let page = gateway.admin_get("/limits", "").json();
+    let (bytes, limit) = (page["memory"]["bytes"].as_u64(), &page["limits"][0]);
+    assert!(bytes.unwrap() <= 200 << 10, "{page}");
+    // What was counted of refusals takes 90 KiB of it.
+    assert!(limit["keys"].as_u64() > Some(2500), "{page}");
+    assert!(limit["evictions"].as_u64() > Some(1000), "{page}");
+}
+
 #[test]
 fn a_key_of_several_parts_is_one_key() {
     let gateway = limiting("rate: 1/h, key: [host, method, header:x-k]").start();
