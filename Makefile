@@ -31,7 +31,7 @@ test: ## Every test; installs what they need
 	.ci/need redis-server redis-server
 	.ci/need-python kosoku==0.1.0 websockets==17.4
 	if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --locked --no-fail-fast; \
+		cargo nextest run --locked --no-fail-fast --failure-output immediate-final; \
 	else \
 		cargo test --locked --no-fail-fast --lib --bins --tests; \
 	fi
