@@ -45,10 +45,11 @@ loom: ## The limiter's locks and the breaker's word under every schedule; builds
 coverage: ## Which lines the tests reach; installs what it needs
 	.ci/coverage
 
-bench: ## Instruction counts, exact on any machine; installs what it needs
+bench: ## Instruction counts, exact on any machine, and nanoseconds of limits; installs what it needs
 	.ci/need valgrind valgrind libc6-dbg
 	.ci/need-cargo gungraun-runner "$$(sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
 	cargo bench --locked --bench counts
+	cargo bench --locked --bench limiter
 
 gate: ## Refuses counts that have grown by 2 %
 	.ci/need valgrind valgrind libc6-dbg

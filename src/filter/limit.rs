@@ -339,6 +339,14 @@ impl Buckets {
         }
     }
 
+    /// Forgets what is full by now in the part of the buckets whose turn it is, the candidate's too.
+    pub fn forget_full_part(&self, turn: usize, now: Nanos) {
+        let limiters = [Some(&self.limiter), self.candidate.get()];
+        for limiter in limiters.into_iter().flatten() {
+            limiter.forget_full_part(turn, now);
+        }
+    }
+
     /// The limiter itself, for those who count.
     #[must_use]
     pub fn limiter(&self) -> &Limiter {

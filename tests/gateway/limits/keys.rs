@@ -252,6 +252,43 @@ fn a_flood_of_keys_is_bounded_and_frees_nobody() {
     assert!(evicted >= 900.0, "{evicted}");
 }
 
+/// L23: the same where the memory of all limits together is the bound: of twelve, so that a thousand keys are many.
+#[test]
+fn a_flood_of_keys_stays_within_the_memory_of_all_limits() {
+    let limit = |number| format!("{{ name: l{number}, rate: 1/h, burst: 2, key: header:x-k }}");
+    let limits: Vec<String> = (0..12).map(limit).collect();
+    let many = limits.join(", ");
+    let gateway = limiting("rate: 1/h")
+        .top("limits_memory: 1MiB")
+        .before(&format!(
+            "name: many, match: {{ path: /many }}, respond: {{}}, rate_limits: [{many}]"
+        ))
+        .listener("limits: { requests_per_connection: off }")
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        assert!(ask(&mut client, "/many", "x-k: limited\r\n"));
+    }
+    for key in 0..5000 {
+        assert!(ask(&mut client, "/many", &format!("x-k: {key}\r\n")));
+        if key % 500 == 0 {
+            assert!(!ask(&mut client, "/many", "x-k: limited\r\n"), "{key}");
+        }
+    }
+    let page = gateway.admin_get("/limits", "").json();
+    let sum = |of: &str| -> u64 {
+        let limits = page["limits"].as_array().unwrap();
+        limits.iter().filter_map(|limit| limit[of].as_u64()).sum()
+    };
+    let bytes = page["memory"]["bytes"].as_u64().unwrap();
+    // What no limiter can do without is beside it.
+    assert!(bytes <= (1 << 20) + (64 << 10), "{bytes}");
+    assert_eq!(bytes, sum("bytes"));
+    let (keys, evictions) = (sum("keys"), sum("evictions"));
+    assert!(keys > 20_000 && evictions > 5_000, "{keys} {evictions}");
+    assert_eq!(keys + evictions, 12 * 5001);
+}
+
 #[test]
 fn a_key_of_several_parts_is_one_key() {
     let gateway = limiting("rate: 1/h, key: [host, method, header:x-k]").start();
