@@ -23,6 +23,13 @@ impl Nanos {
     }
 }
 
+/// `time` as people read it: a part of a millisecond counts as one.
+#[must_use]
+pub fn whole_millis(time: Duration) -> Duration {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
 struct Epoch {
     instant: Instant,
     /// Nanoseconds between 1970 and `instant`, as the wall clock had it when the process began.

@@ -290,6 +290,24 @@ fn nothing_is_left_unfinished() {
     assert_none("unfinished work", &faults);
 }
 
+/// Rows B29 and L13: setting the clock opens no breaker and fills no bucket. The wall clock has one door, `time`.
+#[test]
+fn b29_l13_nothing_that_decides_reads_the_wall_clock() {
+    let mut faults = Vec::new();
+    for module in [
+        "breaker", "limit", "upstream", "filter", "store", "snapshot",
+    ] {
+        for source in sources(&["src"]).iter().filter(|s| s.module() == module) {
+            for (number, line) in source.product() {
+                if line.contains("wall_") || line.contains("SystemTime") {
+                    faults.push(format!("{}:{number}: {}", source.path, line.trim()));
+                }
+            }
+        }
+    }
+    assert_none("readings of the wall clock where it decides", &faults);
+}
+
 #[test]
 fn metric_names_stand_in_one_file() {
     let mut faults = Vec::new();

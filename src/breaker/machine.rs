@@ -18,7 +18,7 @@ pub struct Thresholds {
     pub max_open_for: Duration,
     /// Half-open to closed, at most [`MOST_PROBES`].
     pub half_open_successes: u32,
-    /// Most probes in flight, at most [`MOST_PROBES`].
+    /// Most probes in flight, at most [`MOST_PROBES`]; 0 = no place is free for one.
     pub half_open_probes: u32,
 }
 
@@ -251,7 +251,9 @@ impl Machine {
             (Forced::Open | Forced::Closed, _, _) => self.stay(),
 
             (_, Phase::Closed { .. }, Event::Admit) => self.admit(false),
-            (_, Phase::Open { until, .. }, Event::Admit) if now < until => {
+            (_, Phase::Open { until, .. }, Event::Admit)
+                if now < until || by.half_open_probes == 0 =>
+            {
                 self.refuse(Some(until.since(now)))
             }
             (_, Phase::Open { level, .. }, Event::Admit) => {

@@ -15,6 +15,8 @@ pub mod windows;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::atomic::AtomicU32;
+use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 use crate::time::Nanos;
 use cell::Cell;
 pub use machine::{Cause, Forced, Kind};
@@ -72,6 +74,8 @@ pub struct State {
     cell: Cell,
     failures: Windows,
     slow: Windows,
+    /// Probes in flight, whenever they were let through: the cell knows those of the present half-open time alone.
+    probes: AtomicU32,
 }
 
 /// The right to one request; dropped, it says nothing of the upstream.
@@ -90,7 +94,7 @@ impl Permit {
     }
 }
 
-/// A place among the probes, given back when dropped.
+/// A probe in flight, which ends when dropped.
 #[derive(Debug)]
 struct Probe {
     state: Arc<State>,
@@ -99,6 +103,7 @@ struct Probe {
 
 impl Drop for Probe {
     fn drop(&mut self) {
+        self.state.probes.fetch_sub(1, AcqRel);
         let ticket = Ticket {
             generation: self.generation,
             probe: true,
@@ -160,6 +165,7 @@ impl State {
             cell: Cell::default(),
             failures: Windows::new(workers),
             slow: Windows::new(workers),
+            probes: AtomicU32::new(0),
         }
     }
 
@@ -186,8 +192,11 @@ impl State {
     #[must_use]
     #[inline]
     pub fn would_admit(&self, policy: &Policy, now: Nanos) -> bool {
-        self.cell.closed_generation().is_some()
-            || self.cell.load().would_admit(&policy.thresholds, now)
+        self.cell.closed_generation().is_some() || {
+            let has_place = self.probes.load(Acquire) < policy.thresholds.half_open_probes;
+            let machine = self.cell.load();
+            machine.would_admit(&thresholds(policy, has_place), now)
+        }
     }
 
     /// Is it closed, and by itself?
@@ -265,17 +274,34 @@ impl State {
         policy: &Policy,
         now: Nanos,
     ) -> Result<(Permit, Option<Box<Transition>>), Refused> {
+        // Most are refused, and write nothing.
+        let asked = self.cell.load();
+        let asked = asked.step(Event::Admit, &policy.thresholds, now);
+        asked.admitted.ok_or(Refused { left: asked.left })?;
+        // Taken before it is known to be needed; dropped where it is not.
+        let mut place = self.take_place(policy);
+        let by = thresholds(policy, place.is_some());
         let step = self
             .cell
-            .apply(|machine| machine.step(Event::Admit, &policy.thresholds, now));
-        let ticket = step.admitted.ok_or(Refused { left: step.left })?;
-        let probe = ticket.probe.then(|| Probe {
-            state: self.clone(),
-            generation: ticket.generation,
-        });
-        let generation = ticket.generation;
+            .apply(|machine| machine.step(Event::Admit, &by, now));
+        let Ticket { generation, probe } = step.admitted.ok_or(Refused { left: step.left })?;
+        if let Some(place) = &mut place {
+            place.generation = generation;
+        }
         let moved = self.tell(&step, policy, now);
+        let probe = place.filter(|_| probe);
         Ok((Permit { generation, probe }, moved))
+    }
+
+    /// A place for a probe, unless as many are in flight as may be.
+    fn take_place(self: &Arc<State>, policy: &Policy) -> Option<Probe> {
+        let most = policy.thresholds.half_open_probes;
+        let one_more = |probes: u32| (probes < most).then_some(probes + 1);
+        let taken = self.probes.fetch_update(AcqRel, Acquire, one_more);
+        taken.ok().map(|_| Probe {
+            state: self.clone(),
+            generation: NO_GENERATION,
+        })
     }
 
     #[cold]
@@ -402,6 +428,15 @@ impl Probe {
     fn forget(mut self) {
         self.generation = NO_GENERATION;
     }
+}
+
+/// What moves the breaker where there is a place for a probe, or none.
+fn thresholds(policy: &Policy, has_place: bool) -> Thresholds {
+    let mut by = policy.thresholds;
+    if !has_place {
+        by.half_open_probes = 0;
+    }
+    by
 }
 
 /// More than a word can hold.

@@ -14,7 +14,7 @@ use super::scalar;
 /// `upstreams.*.health_check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// Normalised.
+    /// Normalised, with its query if there is one.
     pub path: String,
     /// From one probe of an endpoint to the next.
     pub interval: Duration,
@@ -84,7 +84,7 @@ fn parse_check(upstream: &Fields<'_>, report: &mut Report) -> Option<HealthCheck
         report.warn(fields.span(key), Fault::new(message, help));
     }
     Some(HealthCheck {
-        path: path::normalise(fields.text("path").unwrap_or_default()),
+        path: path::normalise_target(fields.text("path").unwrap_or_default()),
         interval: interval.unwrap_or_default(),
         timeout: timeout.unwrap_or_default(),
         healthy: count(&fields, "healthy"),

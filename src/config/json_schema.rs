@@ -164,6 +164,7 @@ fn definition(shape: &Shape) -> &'static str {
         Shape::PlainHost => "plainHost",
         Shape::Authority => "authority",
         Shape::Path => "path",
+        Shape::Target => "target",
         Shape::Method => "method",
         Shape::Statuses => "statuses",
         Shape::FieldName => "field",
@@ -245,6 +246,12 @@ fn definitions() -> Map<String, Value> {
             "path",
             "A path: /a/b.",
             "/[!$%&'()*+,./:;=@_~0-9A-Za-z\\[\\]-]*".into(),
+        ),
+        (
+            "target",
+            "A path, perhaps with a query: /a?b=c.",
+            "/[!$%&'()*+,./:;=@_~0-9A-Za-z\\[\\]-]*(\\?[!$%&'()*+,./:;=?@_~0-9A-Za-z\\[\\]-]*)?"
+                .into(),
         ),
         (
             "method",

@@ -2,7 +2,7 @@
 
 use super::keys::tables;
 use super::schema::Preset::Value;
-use super::schema::Shape::{Duration, Integer, OneOrMore, Path, Statuses};
+use super::schema::Shape::{Duration, Integer, OneOrMore, Statuses, Target};
 use super::schema::{Effect::Live, Key, Stage::Now};
 
 const MANY: u64 = u32::MAX as u64;
@@ -10,7 +10,7 @@ const MANY: u64 = u32::MAX as u64;
 tables! {
     #[doc = "`upstreams.*.health_check`."]
     HEALTH_CHECK {
-        "path" Path, Value("/healthz"), Live, Now, "What each endpoint is asked for, by GET.";
+        "path" Target, Value("/healthz"), Live, Now, "What each endpoint is asked for, by GET; a query may follow.";
         "interval" Duration(1), Value("5s"), Live, Now, "How often, a tenth more or less.";
         "timeout" Duration(1), Value("2s"), Live, Now, "How long a probe may take, from connecting to the end of the answer.";
         "healthy" Integer(1, 1000), Value("2"), Live, Now, "Good answers in a row until an endpoint that was left out serves again.";

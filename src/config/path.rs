@@ -19,6 +19,29 @@ pub(super) fn normalise_prefix(path: &str) -> String {
     path
 }
 
+/// The normal form of a path that may have a query, which stays as it is.
+pub(super) fn normalise_target(target: &str) -> String {
+    match target.split_once('?') {
+        Some((path, query)) => format!("{}?{query}", normalise(path)),
+        None => normalise(target),
+    }
+}
+
+/// Whether a request can have this path, and this query after it.
+pub(super) fn check_target(text: &str) -> Result<(), Fault> {
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    check(path)?;
+    let unfit = |c: &char| !c.is_ascii_graphic() || "\"<>\\^`{|}#".contains(*c);
+    match query.chars().find(unfit) {
+        None => Ok(()),
+        Some(c) => {
+            let message = format!("no request has the query {}", quote(query));
+            let help = format!("write {} as `{}`", quote(&c.to_string()), escape(c));
+            Err(Fault::new(message, help))
+        }
+    }
+}
+
 /// Whether a path can be matched by a request at all.
 pub(super) fn check(text: &str) -> Result<(), Fault> {
     let shown = quote(text);
@@ -93,6 +116,20 @@ mod tests {
         assert_eq!(normalise_prefix("/a//"), "/a");
         assert_eq!(normalise_prefix("/"), "/");
         assert_eq!(normalise_prefix("/a/b"), "/a/b");
+    }
+
+    #[test]
+    fn a_target_may_have_a_query() {
+        for good in ["/", "/a", "/a?", "/health?ready=1&a=%20/?", "/?b"] {
+            assert_eq!(check_target(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", "?a", "a?b", "/a b?c", "/a?b c", "/a?b#c", "/a?é", "/a#b",
+        ] {
+            assert!(check_target(bad).is_err(), "{bad}");
+        }
+        assert_eq!(normalise_target("/a/../b?c=/../d"), "/b?c=/../d");
+        assert_eq!(normalise_target("/a/./b"), "/a/b");
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub enum Shape {
     PlainHost,
     /// A path that a request can have.
     Path,
+    /// A path with a query, or without.
+    Target,
     /// A request method.
     Method,
     /// A host, perhaps with a port, or `upstream`.
@@ -228,6 +230,7 @@ impl Shape {
             Shape::Origin => "an origin such as `https://example.com`, `same_host` or `any`".into(),
             Shape::Host | Shape::PlainHost => "a host such as `example.com`".into(),
             Shape::Path => "a path such as `/a`".into(),
+            Shape::Target => "a path such as `/a` or `/a?b=c`".into(),
             Shape::Method => "a method such as `GET`".into(),
             Shape::Numbers(all) => join(all.iter().map(u64::to_string), "or"),
             Shape::Words(now, _) => join(now.iter().map(|word| format!("`{word}`")), "or"),
@@ -319,6 +322,7 @@ pub(super) fn check_scalar(shape: &Shape, value: &Scalar) -> Result<(), Fault> {
         Shape::Host => word::host(text).map(drop),
         Shape::PlainHost => word::plain_host(text).map(drop),
         Shape::Path => path::check(text),
+        Shape::Target => path::check_target(text),
         Shape::Method => word::method(text).map(drop),
         Shape::Authority => word::authority(text).map(drop),
         Shape::FieldName => word::header_name(text).map(drop),

@@ -13,7 +13,7 @@ use crate::breaker::{Kind, Permit, Refused, Transition};
 use crate::error::Reason;
 use crate::http::reply::{Refusal, X_GATEWAY_REASON};
 use crate::snapshot::Snapshot;
-use crate::time::Nanos;
+use crate::time::{Nanos, whole_millis};
 use crate::upstream::Upstream;
 use crate::upstream::breaking::{Fallback, Scope};
 
@@ -178,7 +178,9 @@ fn announce(upstream: &Upstream, endpoint: usize, moved: Option<Box<Transition>>
 /// The line in the control log.
 #[cold]
 pub fn log(upstream: &str, endpoint: &str, moved: &Transition, observes: bool) {
-    let open_for = moved.open_for.map(|time| format!("{time:?}"));
+    let open_for = moved
+        .open_for
+        .map(|time| format!("{:?}", whole_millis(time)));
     let (from, to) = (moved.from.word(), moved.to.word());
     let cause = moved.cause.word();
     macro_rules! line {
@@ -238,8 +240,9 @@ fn fixed(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Response<Byte
 pub(super) fn refusal(upstream: &Upstream, refused: Refused) -> Refusal {
     let detail = match refused.left {
         Some(left) => format!(
-            "the circuit breaker of upstream {} is open for another {left:?}",
-            upstream.name
+            "the circuit breaker of upstream {} is open for another {:?}",
+            upstream.name,
+            whole_millis(left)
         ),
         None => format!(
             "the circuit breaker of upstream {} lets nothing more through now",

@@ -26,7 +26,7 @@ use crate::upstream::breaking::Scope;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Report {
     pub(super) outcome: Outcome,
-    /// From its start to the answer's head, or to its failure.
+    /// From its start to the answer's head, or to its failure, without the time that the client was waited for.
     pub(super) took: Duration,
     pub(super) now: Nanos,
     /// Who tells.
@@ -46,6 +46,8 @@ pub(super) struct Trial {
     pub(super) began: Nanos,
     /// The answer's status, and when its head came.
     pub(super) head: Option<(StatusCode, Nanos)>,
+    /// How long the client was waited for until then, which makes nobody slow but him.
+    pub(super) waited: Duration,
     /// Of the breaker that it passed.
     pub(super) permit: Option<Permit>,
     /// Does it hold a place of the upstream's bulkhead?
@@ -83,6 +85,7 @@ impl Exchange {
             endpoint,
             began: now,
             head: None,
+            waited: Duration::ZERO,
             permit,
             in_bulkhead: std::mem::take(&mut self.in_bulkhead),
         });
@@ -120,6 +123,9 @@ impl Exchange {
             Standing::Watched(key) => {
                 let mut trials = self.client.worker.trials.borrow_mut();
                 if let Some(watched) = trials.find(*key) {
+                    let upload = watched.upload.as_ref();
+                    watched.trial.waited =
+                        upload.map_or(Duration::ZERO, |upload| upload.waited_for_client(now));
                     watched.trial.head = Some((status, now));
                     watched.due = Some(watched.trial.stable_at(&watched.pin, now));
                 }
@@ -328,7 +334,7 @@ impl Trial {
         let until = self.head.map_or(now, |(_, at)| at);
         Report {
             outcome,
-            took: until.since(self.began),
+            took: until.since(self.began).saturating_sub(self.waited),
             now,
             worker,
         }

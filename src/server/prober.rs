@@ -2,7 +2,8 @@
 //!
 //! There is one task for each endpoint and question, however many routes and workers use the endpoint. It lives as long
 //! as snapshots have the endpoint: a reload that changes nothing of it does not even wake it. Probes are spread over
-//! their interval by chance, and at most [`MOST`] are under way at a time.
+//! their interval by chance, in [`SLOTS`] that all endpoints share: a thread that wakes for several does each of them
+//! for less. At most [`MOST`] are under way at a time.
 
 mod ask;
 
@@ -28,6 +29,10 @@ use ask::{Answer, ask};
 
 /// Probes under way at a time; further ones wait, which makes their interval longer.
 const MOST: usize = 128;
+/// Moments of an interval at which probes begin.
+const SLOTS: u32 = 64;
+/// Of so many descriptors that the process may open one may be a probe's connection between two probes.
+const KEPT_OF: u64 = 16;
 
 /// Probes what the current snapshot says, as it changes.
 pub(super) async fn keep_probing(shared: Arc<Shared>) {
@@ -36,6 +41,7 @@ pub(super) async fn keep_probing(shared: Arc<Shared>) {
         tasks: HashMap::new(),
         ground: Rc::new(Ground {
             places: Semaphore::new(MOST),
+            kept: Arc::new(Semaphore::new(most_kept())),
             random: Cell::new(time::wall_nanos()),
         }),
     };
@@ -50,6 +56,8 @@ pub(super) async fn keep_probing(shared: Arc<Shared>) {
 /// What all probes share.
 struct Ground {
     places: Semaphore,
+    /// For connections between two probes.
+    kept: Arc<Semaphore>,
     random: Cell<u64>,
 }
 
@@ -165,6 +173,7 @@ impl Prober {
 /// Asks again and again, until it is aborted.
 async fn probe(job: Rc<Job>, ground: Rc<Ground>) {
     let interval = job.policy.interval;
+    let mut kept = None;
     let mut due = first_due(&job.state, interval, time::now(), ground.draw());
     loop {
         job.state.plan(due);
@@ -173,7 +182,7 @@ async fn probe(job: Rc<Job>, ground: Rc<Ground>) {
             return;
         };
         // Boxed: what waits is small, and there may be thousands.
-        let answer = Box::pin(ask(&job)).await;
+        let answer = Box::pin(ask(&job, &mut kept, &ground.kept)).await;
         drop(place);
         if let Some(answer) = answer {
             job.take_down(answer);
@@ -188,13 +197,29 @@ fn first_due(state: &ProbeState, interval: Duration, now: Nanos, random: u64) ->
     if planned > now && planned < now.plus(interval) {
         return planned;
     }
-    now.plus(part(interval, random))
+    let slot = interval / SLOTS;
+    on_slot(now.plus(part(interval - slot, random)), slot)
 }
 
 /// An interval after the last time, a tenth more or less; at once where that is over.
 fn next_due(last: Nanos, interval: Duration, now: Nanos, random: u64) -> Nanos {
+    let slot = interval / SLOTS;
     let early = last.plus(interval - interval / 10);
-    early.plus(part(interval / 5, random)).max(now)
+    on_slot(early.plus(part(interval / 5 - slot, random)), slot).max(now)
+}
+
+/// The first beginning of a slot from `moment` on.
+fn on_slot(moment: Nanos, slot: Duration) -> Nanos {
+    let slot = u64::try_from(slot.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Nanos(moment.0.div_ceil(slot).saturating_mul(slot))
+}
+
+/// Connections that are kept between probes, over all endpoints.
+fn most_kept() -> usize {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    usize::try_from(most.unwrap_or(u64::MAX) / KEPT_OF)
+        .unwrap_or(Semaphore::MAX_PERMITS)
+        .min(Semaphore::MAX_PERMITS)
 }
 
 /// From 0 up to `time`.

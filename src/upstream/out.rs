@@ -5,12 +5,11 @@
 //! a request that goes well.
 
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use super::Upstream;
 use super::bars::Bars;
 use super::ejection::{Ejected, EjectionPolicy};
-use crate::time::Nanos;
+use crate::time::{Nanos, whole_millis};
 
 /// An attempt that failed by the fault of its endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +95,7 @@ impl Upstream {
         let back = self.endpoints.iter().map(|endpoint| &endpoint.state);
         for state in back.filter(|state| state.ejection.returned(now)) {
             let (since, _) = state.ejection.last();
-            let out = Duration::from_millis(now.since(since).as_millis() as u64);
+            let out = whole_millis(now.since(since));
             tracing::info!(
                 upstream = self.name,
                 endpoint = state.label,

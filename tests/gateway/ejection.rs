@@ -267,8 +267,9 @@ fn off_is_off() {
     assert_eq!(gateway.metric("tidegate_endpoint_healthy", &[]), None);
 }
 
+/// B20.
 #[test]
-fn the_last_endpoint_stays_however_many_fail() {
+fn b20_the_last_endpoint_stays_however_many_fail() {
     let sites = [0, 1, 2].map(|n| Site::start(&n.to_string()));
     sites.iter().for_each(|site| site.set_work(500));
     let setup = turns(&sites[0], &sites[1], "ejection: { max_percent: 100 }");

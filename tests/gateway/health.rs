@@ -174,13 +174,16 @@ fn an_endpoint_is_probed_once_however_many_routes_and_workers_use_it() {
 #[test]
 fn a_probe_asks_for_the_path_of_the_endpoint_as_nobody_else_does() {
     let site = Site::start("a");
-    let check = "health_check: { path: \"/a%20b/./ready\", interval: 50ms, timeout: 5s }";
+    let check = "health_check: { path: \"/a%20b/./ready?of=/./b\", interval: 50ms, timeout: 5s }";
     let gateway = Setup::to(site.address()).upstream(check).start();
     await_verdict(&gateway, site.address(), "healthy");
     let probe = site.probes().remove(0);
-    assert_eq!((&*probe.method, &*probe.target), ("GET", "/a%20b/ready"));
+    assert_eq!(
+        (&*probe.method, &*probe.target),
+        ("GET", "/a%20b/ready?of=/./b")
+    );
     assert_eq!(probe.all("host"), [site.address().to_string()]);
-    assert_eq!(probe.all("connection"), ["close"]);
+    assert_eq!(probe.field("connection"), None);
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         probe.field("user-agent"),
@@ -192,6 +195,36 @@ fn a_probe_asks_for_the_path_of_the_endpoint_as_nobody_else_does() {
         None
     );
     assert_eq!(gateway.access_log().len(), 0);
+}
+
+/// Ten probes on a connection, then the next; one that was closed while it lay idle is nobody's failure.
+#[test]
+fn a_probe_uses_the_connection_of_the_last_one() {
+    let site = Site::start("a");
+    let gateway = Setup::to(site.address()).upstream(OFTEN).start();
+    until(PATIENCE, "25 probes", || site.probes().len() >= 25);
+    let (probes, connections) = (site.probes(), site.connections());
+    assert!((3..=4).contains(&connections), "{connections}");
+    let said: Vec<_> = probes
+        .iter()
+        .map(|probe| probe.field("connection"))
+        .collect();
+    assert_eq!(said[..10].last(), Some(&Some("close")));
+    assert!(said[..9].iter().all(Option::is_none), "{said:?}");
+    drop(gateway);
+
+    let closes = Upstream::start(|peer| {
+        if peer.request().is_some() {
+            let _ = peer.send(answer(200, "ok"));
+        }
+    });
+    let gateway = Setup::to(closes.address())
+        .upstream("health_check: { interval: 50ms, timeout: 5s, unhealthy: 1 }")
+        .start();
+    await_verdict(&gateway, closes.address(), "healthy");
+    closes.await_requests(20);
+    assert_eq!(verdict(&gateway, closes.address()), "healthy");
+    assert_eq!(told(&gateway, closes.address())["probe"]["against"], 0);
 }
 
 #[test]

@@ -135,7 +135,9 @@ proptest! {
             }
             prop_assert!(game.moves.len() <= moves + 1);
             let (under_way, _) = game.state.view(&policy, game.now).probes;
-            prop_assert!(under_way <= policy.thresholds.half_open_probes);
+            let in_flight = out.iter().filter(|permit| permit.is_probe()).count() as u32;
+            prop_assert!(under_way <= in_flight);
+            prop_assert!(in_flight <= policy.thresholds.half_open_probes);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The word under loom: every order in which threads may see it. `RUSTFLAGS="--cfg gateway_loom" cargo test --lib races`.
+//! The word under loom: every order in which threads may see it. `make loom`.
 
 use loom::thread;
 
@@ -45,7 +45,7 @@ fn two_failures_at_once_open_it_once() {
     loom::model(|| {
         let by = thresholds(1);
         let cell = loom::sync::Arc::new(Cell::default());
-        let fail = |cell: &Cell| {
+        let fail = move |cell: &Cell| {
             let event = Event::Ended {
                 generation: 0,
                 end: FAILED,
@@ -67,7 +67,7 @@ fn one_probe_of_three_that_ask() {
     loom::model(|| {
         let by = thresholds(1);
         let cell = opened(&by);
-        let ask = |cell: &Cell| apply(cell, Event::Admit, &by, 5_000_000).admitted;
+        let ask = move |cell: &Cell| apply(cell, Event::Admit, &by, 5_000_000).admitted;
         let others: Vec<_> = (0..2)
             .map(|_| {
                 let cell = cell.clone();
@@ -137,5 +137,31 @@ fn a_late_failure_beside_a_close_opens_nothing() {
             ..Machine::NEW
         };
         assert_eq!(cell.load(), closed);
+    });
+}
+
+/// Each worker counts for itself, so neither sees enough alone; of two that do it at the same time one sees both.
+#[test]
+fn a_rate_that_two_workers_meet_together_opens_it() {
+    loom::model(|| {
+        let mut policy = by_rate();
+        policy.failure_rate = policy.failure_rate.map(|rate| Rate {
+            min_requests: 2,
+            ..rate
+        });
+        let state = Arc::new(State::new(2));
+        let fail = |state: &Arc<State>, policy: &Policy, worker: usize| {
+            let (permit, _) = state.admit(policy, Nanos(0)).unwrap();
+            let failed = (Verdict::Failure, QUICK);
+            state.settle(permit, policy, failed, Nanos(0), worker)
+        };
+        let other = {
+            let (state, policy) = (state.clone(), policy.clone());
+            thread::spawn(move || fail(&state, &policy, 1))
+        };
+        let own = fail(&state, &policy, 0);
+        let moved = [own, other.join().unwrap()];
+        assert_eq!(moved.iter().flatten().count(), 1, "{moved:?}");
+        assert_eq!(state.view(&policy, Nanos(0)).kind, Kind::Open);
     });
 }

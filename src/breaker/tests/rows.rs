@@ -311,15 +311,41 @@ fn b33_b34_b38_one_failed_probe_opens_it_for_a_full_time_and_all_probes_are_back
     game.pass(990);
     assert!(game.admit().is_err());
     game.pass(20);
-    // The third of the earlier probes still hangs, and takes no place.
-    let again: Vec<Permit> = (0..3).map(|_| game.admit().unwrap()).collect();
+    // The third of the earlier probes still hangs at the upstream: that has three with two more.
+    let again: Vec<Permit> = (0..2).map(|_| game.admit().unwrap()).collect();
     assert!(game.admit().is_err());
     drop(probes);
-    assert!(
-        game.admit().is_err(),
-        "an old probe gives no new place back"
-    );
-    drop(again);
+    let last = game.admit().unwrap();
+    assert!(game.admit().is_err());
+    drop((again, last));
+    let all: Vec<Permit> = (0..3).map(|_| game.admit().unwrap()).collect();
+    assert!(game.admit().is_err());
+    drop(all);
+}
+
+/// Probes that hang keep their places over re-openings; while all are taken it stays open, and asks to be asked again.
+#[test]
+fn probes_that_hang_do_not_pile_up() {
+    let mut policy = by_rate();
+    policy.thresholds.half_open_probes = 2;
+    let mut game = Game::new(policy);
+    game.calls("ffffffffff");
+    game.pass(1010);
+    let mut hang = vec![game.admit().unwrap()];
+    game.calls("f");
+    game.pass(1010);
+    hang.push(game.admit().unwrap());
+    assert!(!game.call(Verdict::Failure));
+    game.settle(hang.pop().unwrap(), Verdict::Failure);
+    game.policy.thresholds.half_open_probes = 1;
+    game.pass(1010);
+    let moves = game.moves.len();
+    assert_eq!(game.admit().unwrap_err().left, Some(Duration::ZERO));
+    assert!(!game.state.would_admit(&game.policy, game.now));
+    assert_eq!((game.kind(), game.moves.len()), (Kind::Open, moves));
+    drop(hang);
+    game.calls("sss");
+    assert_eq!(game.kind(), Kind::Closed);
 }
 
 #[test]

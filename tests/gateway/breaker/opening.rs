@@ -61,6 +61,30 @@ fn b9_slow_answers_open_it() {
     assert_eq!(moves(&gateway, "open", "slow_rate"), 1.0);
 }
 
+/// Whoever sends slowly makes nobody else's upstream slow.
+#[test]
+fn b9_a_slow_upload_is_no_slow_answer() {
+    let moody = Moody::start(Mood::Answer(200));
+    let gateway = moody
+        .behind(
+            "{ slow_rate: { percent: 100%, slower_than: 500ms, window: 60s, min_requests: 4 } }",
+        )
+        .start();
+    let mut clients: Vec<Client> = (0..4).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\na");
+    }
+    moody.upstream().await_requests(4);
+    std::thread::park_timeout(Duration::from_millis(700));
+    for client in &mut clients {
+        client.send("b");
+        client.response().expect_ok();
+    }
+    let page = gateway.admin_get("/upstreams", "").json();
+    assert_eq!(page["upstreams"][0]["breaker"]["slow"]["requests"], 4);
+    assert_eq!(gauge(&gateway), CLOSED);
+}
+
 /// B11.
 #[test]
 fn b11_a_refused_connect_a_reset_and_a_timeout_count() {

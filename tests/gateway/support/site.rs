@@ -59,6 +59,11 @@ impl Site {
         self.work.store(status, Ordering::SeqCst);
     }
 
+    /// Connections that were accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.upstream.connections()
+    }
+
     /// Probes that came.
     pub(crate) fn probes(&self) -> Vec<Request> {
         let all = self.upstream.requests();
