@@ -31,7 +31,7 @@ test: ## Every test; installs what they need
 	.ci/need redis-server redis-server
 	.ci/need-python kosoku==0.1.0 websockets==17.4
 	if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --locked --no-fail-fast; \
+		cargo nextest run --locked --no-fail-fast --failure-output immediate-final; \
 	else \
 		cargo test --locked --no-fail-fast --lib --bins --tests; \
 	fi
@@ -45,10 +45,11 @@ loom: ## The limiter's locks and the breaker's word under every schedule; builds
 coverage: ## Which lines the tests reach; installs what it needs
 	.ci/coverage
 
-bench: ## Instruction counts, exact on any machine; installs what it needs
+bench: ## Instruction counts, exact on any machine, and nanoseconds of limits; installs what it needs
 	.ci/need valgrind valgrind libc6-dbg
 	.ci/need-cargo gungraun-runner "$$(sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
 	cargo bench --locked --bench counts
+	cargo bench --locked --bench limiter
 
 gate: ## Refuses counts that have grown by 2 %
 	.ci/need valgrind valgrind libc6-dbg

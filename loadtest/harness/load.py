@@ -10,6 +10,7 @@ from . import counters, secure
 from .process import Child, Failed
 
 SCRIPT = Path(__file__).resolve().parent.parent / "wrk.lua"
+KEYS_SCRIPT = SCRIPT.with_name("keys.lua")
 SOCKETS = Path(__file__).resolve().parent.parent.parent / "target/release/examples/sockets"
 """Both ends of the WebSockets, made of `sockets.rs`."""
 
@@ -71,9 +72,10 @@ def _write_wrk(scenario, running, seconds, connections):
     """The command line of wrk."""
     scheme, port = ("https", running.tls_port) if scenario.tls else ("http", running.port)
     fields = [part for header in scenario.headers for part in header]
+    script, keys = (SCRIPT, []) if scenario.keys is None else (KEYS_SCRIPT, [scenario.keys])
     return [
-        "wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", "--timeout", "5s", "--latency", "-s", SCRIPT,
-        f"{scheme}://127.0.0.1:{port}{scenario.path}", "--", scenario.method, scenario.body_bytes, *fields,
+        "wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", "--timeout", "5s", "--latency", "-s", script,
+        f"{scheme}://127.0.0.1:{port}{scenario.path}", "--", *keys, scenario.method, scenario.body_bytes, *fields,
     ]  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def start_upstream(stack, directory, core):
         (directory / name).write_bytes(b"t" * length)
     port = choose_port()
     config = _render("upstream.cfg", directory, {"PORT": port})
-    return _start(stack, Running("upstream", port, Child("upstream", ["haproxy", "-db", "-f", config], core, directory / "output")))
+    return start(stack, Running("upstream", port, Child("upstream", ["haproxy", "-db", "-f", config], core, directory / "output")))
 
 
 def start_echo(stack, directory, core):
@@ -128,7 +128,7 @@ def start_proxy(stack, proxy, upstream, echo, tls, directory, core, connections)
     else:
         values["ADMIN_PORT"] = choose_port()
         command = [proxy.program, "run", "--config", _render("tidegate.yaml", directory, values)]
-    running = _start(stack, Running(proxy.name, port, Child(proxy.name, command, core, directory / "output")))
+    running = start(stack, Running(proxy.name, port, Child(proxy.name, command, core, directory / "output")))
     running.warnings = find_unequal_work(running)
     if tls:
         running.tls, running.tls_port, running.flood_port = tls, tls_port, flood_port
@@ -197,8 +197,8 @@ def _check_socket(running, scenario):
         raise Failed(f"{running.name}, {scenario.name}: no WebSocket: {told.stdout}{told.stderr}; its output: {running.child.tail()}")
 
 
-def _start(stack, running):
-    """Starts the child and waits until it answers."""
+def start(stack, running):
+    """Starts the child, to be stopped with `stack`, and waits until it answers."""
     stack.enter_context(running.child)
 
     def answers():

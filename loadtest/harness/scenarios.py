@@ -20,6 +20,9 @@ class Scenario:
     streams: int = 0
     """Above 0 it is HTTP/2, so many streams at once on each of 16 connections."""
 
+    keys: int | None = None
+    """So many values of X-Key by turns; 0 = another one for each request."""
+
     @property
     def unit(self):
         """What is counted."""

@@ -171,7 +171,12 @@ impl Limiter {
     /// Forgets every bucket that is full by now, and gives memory back that is not needed for the rest. Checks do that
     /// by themselves, a slot at a time; this is for limits that nobody asks any more. A millisecond for a million keys.
     pub fn forget_full(&self, now: Nanos) {
-        for shard in &self.shards {
+        (0..PARTS).for_each(|turn| self.forget_full_part(turn, now));
+    }
+
+    /// The same for one of sixteen parts of the buckets, whose turn it is.
+    pub fn forget_full_part(&self, turn: usize, now: Nanos) {
+        for shard in self.shards.iter().skip(turn % PARTS).step_by(PARTS) {
             let slots = self.enter(shard, now).round();
             for _ in 0..slots.div_ceil(SWEPT_AT_ONCE) {
                 self.enter(shard, now).sweep(SWEPT_AT_ONCE, &self.ledger);
@@ -419,7 +424,7 @@ pub(super) fn shards() -> usize {
     static SHARDS: OnceLock<usize> = OnceLock::new();
     *SHARDS.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        (8 * cores).next_power_of_two().clamp(16, 2048)
+        (8 * cores).next_power_of_two().clamp(PARTS, 2048)
     })
 }
 
@@ -430,5 +435,8 @@ const LONGEST_WAIT: u64 = 1 << 61;
 const SWEPT_FOR_A_KEY: usize = 4;
 
 const SWEPT_AT_ONCE: usize = 512;
+
+/// Parts in which [`Limiter::forget_full_part`] goes round: the fewest shards.
+const PARTS: usize = 16;
 
 const MOST_TRIES: usize = 64;

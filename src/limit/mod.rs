@@ -30,7 +30,7 @@ mod seed;
 
 pub use limiter::Limiter;
 pub use quota::{Quota, QuotaFault};
-pub use room::Room;
+pub use room::{Room, Share};
 pub use seed::{KeyId, Seed};
 
 use std::time::Duration;

@@ -1,10 +1,10 @@
-//! Bounds: the memory that all limiters share, and what one limiter has taken of it.
+//! Bounds: the memory that all limiters share, and what each has taken of it.
 
 use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// A budget of bytes for all limiters together (`limits_memory`), which can change while they run.
+/// A budget of bytes for all limiters and leases together (`limits_memory`), which can change while they run.
 #[derive(Debug)]
 pub struct Room {
     bound: AtomicU64,
@@ -38,14 +38,67 @@ impl Room {
     }
 }
 
+/// What one holder has taken of a room, which has it back when this goes.
+#[derive(Debug)]
+pub struct Share {
+    room: Arc<Room>,
+    bytes: AtomicU64,
+}
+
+impl Share {
+    /// Nothing of this room yet.
+    #[must_use]
+    pub fn new(room: Arc<Room>) -> Share {
+        Share {
+            room,
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes taken.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes memory if the room has it.
+    pub fn take(&self, bytes: u64) -> bool {
+        let bound = self.room.bound.load(Ordering::Relaxed);
+        let before = self.room.used.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > bound {
+            self.room.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes memory that there is no doing without.
+    pub fn need(&self, bytes: u64) {
+        self.room.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back memory that was taken.
+    pub fn give(&self, bytes: u64) {
+        self.room.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.used.fetch_sub(self.bytes(), Ordering::Relaxed);
+    }
+}
+
 /// What one limiter holds: keys up to its bound, bytes up to what the room has.
 ///
 /// Alone in its cache lines: that keys come and go does not slow those who only read what lies beside it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Ledger {
-    room: Arc<Room>,
-    bytes: AtomicU64,
+    share: Share,
     keys: AtomicU64,
     max_keys: AtomicU64,
     evictions: AtomicU64,
@@ -54,8 +107,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(room: Arc<Room>, max_keys: u64) -> Ledger {
         Ledger {
-            room,
-            bytes: AtomicU64::new(0),
+            share: Share::new(room),
             keys: AtomicU64::new(0),
             max_keys: AtomicU64::new(max_keys.max(1)),
             evictions: AtomicU64::new(0),
@@ -67,7 +119,7 @@ impl Ledger {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.share.bytes()
     }
 
     pub(super) fn evictions(&self) -> u64 {
@@ -85,7 +137,7 @@ impl Ledger {
 
     /// Is the room smaller than what is taken of it?
     pub(super) fn is_over_room(&self) -> bool {
-        self.room.is_exceeded()
+        self.share.room.is_exceeded()
     }
 
     /// One key more, if the bound allows it.
@@ -109,30 +161,15 @@ impl Ledger {
 
     /// Takes memory if the room has it.
     pub(super) fn take_bytes(&self, bytes: u64) -> bool {
-        let bound = self.room.bound.load(Ordering::Relaxed);
-        let before = self.room.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > bound {
-            self.room.used.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        true
+        self.share.take(bytes)
     }
 
     /// Takes memory that there is no doing without.
     pub(super) fn need_bytes(&self, bytes: u64) {
-        self.room.used.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.share.need(bytes);
     }
 
     pub(super) fn give_bytes(&self, bytes: u64) {
-        self.room.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Ledger {
-    fn drop(&mut self) {
-        self.room.used.fetch_sub(self.bytes(), Ordering::Relaxed);
+        self.share.give(bytes);
     }
 }

@@ -6,6 +6,7 @@ pub mod admin;
 mod bind;
 mod connection;
 mod farewell;
+mod forgetting;
 mod h2;
 mod handshake;
 pub mod inherit;
@@ -191,6 +192,10 @@ impl Gateway {
             relaunch,
         });
         thread::vital("probes", prober::keep_probing(self.shared.clone()));
+        thread::vital(
+            "forgetting",
+            forgetting::keep_forgetting(self.shared.clone()),
+        );
         let admin = Admin::new(admin::Parts {
             standing: standing.clone(),
             shared: self.shared,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::filter::in_flight::Counts;
 use crate::filter::limit::Buckets;
-use crate::limit::{Quota, Room, Seed};
+use crate::limit::{Quota, Room, Seed, Share};
 use crate::metrics::{LimitStats, ListenerStats, RouteStats};
 use crate::store::lease::Leases;
 use crate::store::{Address, Link, Names};
@@ -52,7 +52,7 @@ pub struct Carry {
     in_flight: Kept<(String, String), Counts>,
     /// Counters of limits, by name.
     pub limits: Kept<String, LimitStats>,
-    /// What all buckets together may take.
+    /// What all buckets and leases together may take.
     room: Arc<Room>,
     /// What keys are hashed with.
     seed: Seed,
@@ -287,8 +287,10 @@ impl Carry {
     pub fn leases(&mut self, limit: &str, key: &str, store: &str, max_keys: u64) -> Arc<Leases> {
         let identity = (limit.to_owned(), key.to_owned(), store.to_owned());
         let most = usize::try_from(max_keys).unwrap_or(usize::MAX);
-        self.leases
-            .claim(identity, || Leases::new(Names::new(limit, key), most))
+        let room = &self.room;
+        self.leases.claim(identity, || {
+            Leases::new(Names::new(limit, key), most, Share::new(room.clone()))
+        })
     }
 
     /// The requests that a route has under way.
@@ -304,7 +306,7 @@ impl Carry {
             .claim(name.to_owned(), || LimitStats::new(workers))
     }
 
-    /// What all buckets together may take.
+    /// What all buckets and leases together may take.
     #[must_use]
     pub fn room(&self) -> &Arc<Room> {
         &self.room

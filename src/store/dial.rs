@@ -19,7 +19,7 @@ use crate::tls::{Said, Towards};
 /// The script that works on buckets.
 const SCRIPT: &str = include_str!("bucket.lua");
 /// For everything but the first question.
-const WITHIN: Duration = Duration::from_secs(1);
+pub(super) const WITHIN: Duration = Duration::from_secs(1);
 /// Batches that may wait for the socket; what waits is bounded before.
 const BUFFER: usize = 256;
 

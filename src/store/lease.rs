@@ -13,26 +13,30 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
 use parking_lot::Mutex;
 
 use super::bucket::{Bucket, Names};
 use super::cause::Cause;
 use super::question::{Asking, Level, Wish};
 use super::{Store, Terms};
+use crate::limit::Share;
 use crate::time::Nanos;
 use entry::{Entry, Next};
 
 /// Shards of a limit's leases; each has a lock that is held for some ten nanoseconds.
 pub(super) const SHARDS: usize = 64;
-/// Leases of one limit; each takes about 150 bytes. A key beyond it is asked for like one of `exact`.
+/// Leases of one limit; each takes 150 to 350 bytes. A key beyond it is asked for like one of `exact`.
 pub const MOST_LEASES: usize = 65_536;
+/// Leases for which a table begins: it doubles from there, and does not shrink below.
+const FEWEST: usize = 14;
 
 /// The leases of one limit: state, which a reload takes over.
 pub struct Leases {
     names: Names,
     shards: Box<[Shard]>,
     most_in_shard: usize,
+    /// The memory of the tables: of the same room as all buckets.
+    share: Share,
 }
 
 #[repr(align(128))]
@@ -73,14 +77,16 @@ pub struct Want {
 }
 
 impl Leases {
-    /// No leases yet, of at most `most` keys (and never more than [`MOST_LEASES`]).
+    /// No leases yet, of at most `most` keys (and never more than [`MOST_LEASES`]), as far as `share` has memory for them.
     #[must_use]
-    pub fn new(names: Names, most: usize) -> Leases {
+    pub fn new(names: Names, most: usize, share: Share) -> Leases {
         let shards = std::iter::repeat_with(Shard::default);
+        share.need((SHARDS * size_of::<Shard>()) as u64);
         Leases {
             names,
             shards: shards.take(SHARDS).collect(),
             most_in_shard: most.min(MOST_LEASES).div_ceil(SHARDS),
+            share,
         }
     }
 
@@ -96,18 +102,15 @@ impl Leases {
     ) -> (Taken, u128) {
         let away = store.away();
         let mut shard = self.shard(id).lock();
-        let has_room = shard.len() < self.most_in_shard;
-        let slot = shard.entry(id as u64, |entry| entry.id == id, Entry::hash);
-        let (digest, next) = match slot {
-            Slot::Occupied(mut slot) => {
-                let entry = slot.get_mut();
-                (entry.digest, entry.take(want, now, away.is_none()))
-            }
-            Slot::Vacant(slot) => {
-                // While the store is away nobody asks for it.
-                let digest = if away.is_none() { digest() } else { 0 };
-                if has_room && away.is_none() {
-                    slot.insert(Entry::new(id, digest, want, now));
+        let (digest, next) = match shard.find_mut(id as u64, |entry| entry.id == id) {
+            Some(entry) => (entry.digest, entry.take(want, now, away.is_none())),
+            // While the store is away nobody asks for it.
+            None if away.is_some() => (0, Next::Ask(0)),
+            None => {
+                let digest = digest();
+                if self.has_room(&mut shard) {
+                    let entry = Entry::new(id, digest, want, now);
+                    shard.insert_unique(id as u64, entry, Entry::hash);
                 }
                 (digest, Next::Ask(0))
             }
@@ -168,6 +171,12 @@ impl Leases {
         });
     }
 
+    /// Bytes held, as they are charged to the room.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.share.bytes()
+    }
+
     /// Keys with a lease.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -186,7 +195,8 @@ impl Leases {
             return Vec::new();
         };
         let mut ended = Vec::new();
-        shard.0.lock().retain(|entry| {
+        let mut shard = shard.0.lock();
+        shard.retain(|entry| {
             let is_over = entry.is_over(now);
             if is_over && entry.held > 0 {
                 let bucket = self.names.with_digest(entry.digest);
@@ -194,7 +204,44 @@ impl Leases {
             }
             !is_over
         });
+        self.ease(&mut shard);
         ended
+    }
+
+    /// Whether one more lease has a place, for which a table that is full grows.
+    fn has_room(&self, table: &mut HashTable<Entry>) -> bool {
+        if table.len() >= self.most_in_shard {
+            return false;
+        }
+        if table.len() < table.capacity() {
+            return true;
+        }
+        let before = table.allocation_size() as u64;
+        // It doubles; with the tags of its slots and what the allocator rounds up it is a little more.
+        let more = before.max((FEWEST * 2 * size_of::<Entry>()) as u64) + 64;
+        if !self.share.take(more) {
+            return false;
+        }
+        table.reserve(table.len().max(FEWEST), Entry::hash);
+        self.settle(before + more, table);
+        true
+    }
+
+    /// Gives memory back that few leases do not need.
+    fn ease(&self, table: &mut HashTable<Entry>) {
+        let wanted = (2 * table.len()).max(FEWEST);
+        if 2 * wanted < table.capacity() {
+            let before = table.allocation_size() as u64;
+            table.shrink_to(wanted, Entry::hash);
+            self.settle(before, table);
+        }
+    }
+
+    /// Pays what a table takes, of which so much was paid.
+    fn settle(&self, paid: u64, table: &HashTable<Entry>) {
+        let takes = table.allocation_size() as u64;
+        self.share.need(takes.saturating_sub(paid));
+        self.share.give(paid.saturating_sub(takes));
     }
 
     fn refill(self: &Arc<Self>, store: &Store, id: u128, digest: u128, terms: Terms, extra: u64) {

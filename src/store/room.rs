@@ -25,7 +25,7 @@ const MOST_AT_ONCE: usize = 256;
 /// Writes whose answers are outstanding.
 const MOST_OPEN: usize = 64;
 /// Between a failure and the next try; doubled at each further one.
-const FIRST_REST: Duration = Duration::from_millis(50);
+pub(super) const FIRST_REST: Duration = Duration::from_millis(50);
 /// With the time of a dial it stays below the three seconds within which a store is back.
 const LONGEST_REST: Duration = Duration::from_millis(800);
 /// A store that was here so long begins anew with short rests.
@@ -68,6 +68,11 @@ pub(super) fn live(shared: &Arc<Shared>, questions: mpsc::Receiver<Question>) {
             shared.leave(Cause::Connect, time::now());
         }
     }
+}
+
+/// The rest after the one that was in vain.
+pub(super) fn next_rest(rest: Duration) -> Duration {
+    (rest * 2).min(LONGEST_REST)
 }
 
 struct Room {
@@ -209,7 +214,7 @@ impl Room {
     /// Rests before the next try; who asks meanwhile is told that the store is away.
     async fn pause(&mut self) -> Result<(), Over> {
         let resting = tokio::time::sleep(self.rest);
-        self.rest = (self.rest * 2).min(LONGEST_REST);
+        self.rest = next_rest(self.rest);
         let mut resting = std::pin::pin!(resting);
         loop {
             tokio::select! {

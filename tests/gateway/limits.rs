@@ -2,12 +2,14 @@
 //! list of behaviours; those of arithmetic in virtual time stand beside the engine.
 
 mod arithmetic;
+mod clock;
 mod in_flight;
 mod keys;
 mod order;
 mod reloading;
 mod shaping;
 mod telling;
+mod trace;
 mod watching;
 
 use crate::support::{Client, Gateway, Response, Setup};

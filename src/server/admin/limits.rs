@@ -10,6 +10,7 @@ use crate::filter::limit::place::{Place, Shared, Way};
 use crate::limit::KeyId;
 use crate::metrics::Decision;
 use crate::snapshot::Snapshot;
+use crate::store::lease::Leases;
 use crate::store::{Cause, Store};
 use crate::time::Nanos;
 
@@ -54,7 +55,7 @@ fn one(limit: &Limit) -> Value {
         "keys": limiter.keys(),
         "max_keys": policy.max_keys,
         "evictions": limiter.evictions(),
-        "bytes": limiter.bytes(),
+        "bytes": limiter.bytes() + leases(limit).map_or(0, Leases::bytes),
         "waiting": buckets.waiting(),
         "top": top,
     })
@@ -139,15 +140,23 @@ fn place(limit: &Limit) -> Value {
     let Place::Shared(shared) = &limit.place else {
         return "local".into();
     };
-    let (mode, leases) = match &shared.way {
-        Way::Exact(_) => ("exact", None),
-        Way::Leased(leases) => ("leased", Some(leases.len())),
-    };
+    let leases = leases(limit);
+    let mode = if leases.is_some() { "leased" } else { "exact" };
     let mut said = json!({ "redis": shared.store.link().name(), "mode": mode });
     if let Some(leases) = leases {
-        said["leases"] = leases.into();
+        said["leases"] = leases.len().into();
     }
     said
+}
+
+fn leases(limit: &Limit) -> Option<&Leases> {
+    match &limit.place {
+        Place::Shared(Shared {
+            way: Way::Leased(leases),
+            ..
+        }) => Some(leases),
+        Place::Shared(_) | Place::Local => None,
+    }
 }
 
 /// How every store stands, in file order.

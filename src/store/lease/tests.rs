@@ -1,10 +1,12 @@
-//! The lease of one key, in virtual time and without a store.
+//! The lease of one key, in virtual time and without a store; and the memory of many.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Cause, Level, Terms};
-use super::Want;
+use super::super::{Address, Cause, Level, Link, Names, Store, Terms};
 use super::entry::{Entry, Next};
+use super::{Leases, SHARDS, Share, Taken, Want};
+use crate::limit::Room;
 use crate::time::Nanos;
 
 const TERMS: Terms = Terms {
@@ -197,4 +199,63 @@ fn tokens_that_were_not_needed_are_kept_as_far_as_there_is_room() {
     assert_eq!(entry.keep(TERMS, 200, at(1)), 93);
     assert_eq!(entry.pay(TERMS, 30, at(1)), 30);
     assert_eq!(entry.pay(TERMS, 100, at(1)), 70);
+}
+
+/// A store that nobody has begun to connect to: whoever asks it waits.
+fn silent() -> Store {
+    let address = Address {
+        is_secure: false,
+        host: "127.0.0.1".into(),
+        port: 1,
+        database: 0,
+        user: None,
+        password: None,
+    };
+    Store::new(Arc::new(Link::new("main", address)), Duration::from_secs(1))
+}
+
+/// Asks for one token of each of so many keys; the leases that there are then.
+fn fill(leases: &Arc<Leases>, store: &Store, keys: u32) -> usize {
+    for number in 0..u128::from(keys) {
+        let id = (number << 64 | number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let (taken, digest) = leases.take(store, id, || id, want(TERMS, 1), at(0));
+        assert!(matches!(taken, Taken::Wait(_)) && digest == id);
+    }
+    leases.len()
+}
+
+fn leases_in(room: &Arc<Room>) -> Arc<Leases> {
+    let names = Names::new("limit", "client_ip");
+    Arc::new(Leases::new(names, usize::MAX, Share::new(room.clone())))
+}
+
+#[test]
+fn a_lease_takes_350_bytes_at_most_and_gives_them_back() {
+    let (room, store) = (Arc::new(Room::new(1 << 30)), silent());
+    let leases = leases_in(&room);
+    let empty = leases.bytes();
+    assert_eq!(fill(&leases, &store, 4000), 4000);
+    let each = (leases.bytes() - empty) as f64 / 4000.0;
+    assert!((100.0..=350.0).contains(&each), "{each}");
+    assert_eq!(room.used(), leases.bytes());
+    for shard in 0..SHARDS {
+        assert!(leases.sweep(shard, at(2000)).is_empty(), "none held tokens");
+    }
+    assert!(leases.is_empty());
+    let left = leases.bytes() - empty;
+    assert!(left <= SHARDS as u64 * 4096, "{left}");
+    drop((store, leases));
+    assert_eq!(room.used(), 0);
+}
+
+/// Without memory a key has no lease: it is asked for at each request, as in `exact`.
+#[test]
+fn leases_take_no_more_memory_than_there_is() {
+    let (room, store) = (Arc::new(Room::new(400_000)), silent());
+    let leases = leases_in(&room);
+    let held = fill(&leases, &store, 4000);
+    assert!((1000..4000).contains(&held), "{held}");
+    assert!(room.used() <= 400_000, "{}", room.used());
+    let (none, store) = (Arc::new(Room::new(0)), silent());
+    assert_eq!(fill(&leases_in(&none), &store, 100), 0);
 }

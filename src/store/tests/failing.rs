@@ -6,6 +6,8 @@ use std::net::TcpListener;
 use super::redis::{Redis, Slow, free_port};
 use super::*;
 use crate::store::Cause;
+use crate::store::dial;
+use crate::store::room::{FIRST_REST, next_rest};
 
 /// Recovery is promised within three seconds; a machine under load gets more.
 async fn until_back(store: &Store) {
@@ -70,6 +72,35 @@ async fn a_frozen_server_costs_one_timeout_and_is_back_when_it_thaws() {
     assert_eq!(store.away(), Some(Cause::Timeout));
     redis.thaw();
     until_back(&store).await;
+}
+
+/// As long as the file says, and no longer: a server that is reached and says nothing is given up like one that is gone.
+#[tokio::test]
+async fn nobody_waits_longer_than_the_timeout() {
+    let redis = Redis::start(&[]);
+    let timeout = Duration::from_millis(20);
+    let store = connect_to(address_of(&redis), timeout);
+    until_here(&store).await;
+    redis.freeze();
+    let begin = time::now();
+    let answer = store.check(bucket("a"), terms(1, HOUR), take(1)).await;
+    let waited = time::now().since(begin);
+    assert_eq!(answer, Err(Cause::Timeout));
+    // A busy machine adds to it; a store that is waited for does for ever.
+    assert!(timeout <= waited && waited < PATIENCE, "{waited:?}");
+    let at_once = store.ask(bucket("a"), terms(1, HOUR), take(1));
+    assert_eq!(at_once.unwrap_err(), Cause::Timeout);
+    redis.thaw();
+    until_here(&store).await;
+}
+
+/// A store that serves again is found within three seconds, whenever it comes: at worst when a dial in vain has just begun.
+#[test]
+fn a_store_that_serves_is_found_within_three_seconds() {
+    let rests = std::iter::successors(Some(FIRST_REST), |rest| Some(next_rest(*rest)));
+    let longest = rests.take(100).max().unwrap();
+    let dial = dial::WITHIN + Duration::from_millis(20);
+    assert!(dial + longest + dial < Duration::from_secs(3));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::super::lease::{Key, Leases, Taken, Want};
 use super::super::{Cause, digest};
 use super::redis::Redis;
 use super::*;
+use crate::limit::{Room, Share};
 
 /// One gateway: its connection and its leases.
 struct Gateway {
@@ -11,11 +12,16 @@ struct Gateway {
     leases: Arc<Leases>,
 }
 
+fn leases(most: usize) -> Leases {
+    let share = Share::new(Arc::new(Room::new(1 << 30)));
+    Leases::new(Names::new("limit", "client_ip"), most, share)
+}
+
 impl Gateway {
     fn before(redis: &Redis) -> Gateway {
         Gateway {
             store: connect_to(address_of(redis), LONG),
-            leases: Arc::new(Leases::new(Names::new("limit", "client_ip"), 1000)),
+            leases: Arc::new(leases(1000)),
         }
     }
 
@@ -119,10 +125,9 @@ async fn tokens_in_hand_outlive_the_store_and_then_it_is_away() {
 #[tokio::test]
 async fn a_full_map_asks_for_each_request_and_admits_no_more() {
     let redis = Redis::start(&[]);
-    let leases = Arc::new(Leases::new(Names::new("limit", "client_ip"), 1));
     let gateway = Gateway {
         store: connect_to(address_of(&redis), LONG),
-        leases,
+        leases: Arc::new(leases(1)),
     };
     let terms = terms(10, HOUR);
     for number in 0..500 {

@@ -84,6 +84,28 @@ fn a_listeners_limit_knows_the_client_behind_a_proxy() {
     assert_ne!(ask("203.0.113.2"), 429);
 }
 
+/// What a connection keeps of its client's address is neither the next address's nor that of another width.
+#[test]
+fn the_client_of_a_connection_may_be_another_with_each_request() {
+    let wide = "rate_limits: [{ name: wide, rate: 3/h, ipv6_prefix: 32 }]";
+    let gateway = limiting("rate: 1/h")
+        .listener(&format!("trusted_proxies: [127.0.0.0/8], {wide}"))
+        .start();
+    let mut client = gateway.client();
+    let mut from = |address: &str| {
+        let fields = format!("X-Forwarded-For: {address}\r\n");
+        ask(&mut client, "/own", &fields)
+    };
+    let (v4, v6) = (
+        ["203.0.113.1", "203.0.113.2"],
+        ["2001:db8:1::1", "2001:db8:2::1"],
+    );
+    assert!(v4.into_iter().chain(v6).all(&mut from));
+    assert!(!v4.into_iter().chain(v6).any(&mut from));
+    assert!(from("2001:db8:3::1"), "the third of its wider network");
+    assert!(!from("2001:db8:4::1"), "the fourth");
+}
+
 /// L19: one client has 2^64 addresses; an IPv4 client has one, in whatever dress.
 #[test]
 fn an_ipv6_client_is_its_network_and_an_ipv4_client_itself() {
@@ -228,6 +250,43 @@ fn a_flood_of_keys_is_bounded_and_frees_nobody() {
         .unwrap();
     assert!((1.0..=100.0).contains(&held), "{held}");
     assert!(evicted >= 900.0, "{evicted}");
+}
+
+/// L23: the same where the memory of all limits together is the bound: of twelve, so that a thousand keys are many.
+#[test]
+fn a_flood_of_keys_stays_within_the_memory_of_all_limits() {
+    let limit = |number| format!("{{ name: l{number}, rate: 1/h, burst: 2, key: header:x-k }}");
+    let limits: Vec<String> = (0..12).map(limit).collect();
+    let many = limits.join(", ");
+    let gateway = limiting("rate: 1/h")
+        .top("limits_memory: 1MiB")
+        .before(&format!(
+            "name: many, match: {{ path: /many }}, respond: {{}}, rate_limits: [{many}]"
+        ))
+        .listener("limits: { requests_per_connection: off }")
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        assert!(ask(&mut client, "/many", "x-k: limited\r\n"));
+    }
+    for key in 0..5000 {
+        assert!(ask(&mut client, "/many", &format!("x-k: {key}\r\n")));
+        if key % 500 == 0 {
+            assert!(!ask(&mut client, "/many", "x-k: limited\r\n"), "{key}");
+        }
+    }
+    let page = gateway.admin_get("/limits", "").json();
+    let sum = |of: &str| -> u64 {
+        let limits = page["limits"].as_array().unwrap();
+        limits.iter().filter_map(|limit| limit[of].as_u64()).sum()
+    };
+    let bytes = page["memory"]["bytes"].as_u64().unwrap();
+    // What no limiter can do without is beside it.
+    assert!(bytes <= (1 << 20) + (64 << 10), "{bytes}");
+    assert_eq!(bytes, sum("bytes"));
+    let (keys, evictions) = (sum("keys"), sum("evictions"));
+    assert!(keys > 20_000 && evictions > 5_000, "{keys} {evictions}");
+    assert_eq!(keys + evictions, 12 * 5001);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Limits as their operator sees them: dry runs, candidates, counters, and the pages of the admin port.
 
 use super::{decisions, get_with, is_admitted, limiting, passing};
-use crate::support::{Client, Gateway, Response};
+use crate::support::{Client, Gateway, PATIENCE, Response, until};
 
 const ADMIN: &str = "X-Tidegate-Admin: 1\r\n";
 
@@ -93,6 +93,20 @@ fn every_request_is_counted_once_and_by_no_key() {
     );
     let page = gateway.admin_get("/metrics", "").text();
     assert!(!page.contains("secret-"));
+}
+
+/// Nobody asks it any more, and nobody reads the metrics: its full buckets are forgotten all the same.
+#[test]
+fn full_buckets_are_forgotten_where_nobody_asks() {
+    let gateway = limiting("rate: 1000/s, key: header:x-k").start();
+    let mut client = gateway.client();
+    let page = || gateway.admin_get("/limits", "").json()["limits"][0].clone();
+    for key in 0..300 {
+        client.ask(get_with("/own", &format!("x-k: {key}\r\n")));
+    }
+    assert_eq!(page()["decisions"]["allowed"], 300);
+    until(3 * PATIENCE, "no bucket is held", || page()["keys"] == 0);
+    assert_eq!(page()["evictions"], 0);
 }
 
 #[test]

@@ -158,6 +158,32 @@ fn without_the_store_a_limit_holds_as_the_file_says() {
     }
 }
 
+/// The same where Redis is there and says nothing: whoever asked it waits for 20 ms, and nobody after him.
+#[test]
+fn a_frozen_redis_leaves_a_limit_to_what_the_file_says() {
+    let redis = Redis::start(&[]);
+    for mode in MODES {
+        for (on_failure, passes) in [("local", 3), ("allow", 8), ("deny", 0)] {
+            let policy = format!(
+                "rate: 1/h, burst: 3, store: {{ redis: main, mode: {mode} }}, on_store_failure: {on_failure}"
+            );
+            let gateway = shared(redis.port, "20ms", &policy).start();
+            until_state(&gateway, "here");
+            redis.freeze();
+            let (begin, mut client) = (Instant::now(), gateway.client());
+            let answers: Vec<u16> = (0..8).map(|_| client.get("/own").status).collect();
+            // Did each wait for a server that hangs, it would be for ever.
+            assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+            redis.thaw();
+            let passed = answers.iter().filter(|status| **status == 200).count();
+            assert_eq!(passed, passes, "{mode}, {on_failure}: {answers:?}");
+            let otherwise = if on_failure == "deny" { 503 } else { 429 };
+            assert!(answers.iter().all(|s| [200, otherwise].contains(s)));
+            assert!(errors(&gateway, "timeout") > 0.0);
+        }
+    }
+}
+
 /// The default is `local`: a limit holds on, in each gateway by itself.
 #[test]
 fn own_buckets_hold_while_the_store_is_away_and_the_stores_again_afterwards() {

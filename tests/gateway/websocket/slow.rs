@@ -199,12 +199,12 @@ fn a_client_that_reads_slowly_is_kept() {
     let moved = Arc::new(AtomicU64::new(0));
     let upstream = pouring(total, &moved);
     let gateway = Setup::to(upstream.address())
-        .listener("timeouts: { write: 1s }")
+        .listener("timeouts: { write: 3s }")
         .start();
     let mut client = open_narrow(&gateway);
     let mut at = 0;
     let begin = Instant::now();
-    while begin.elapsed() < Duration::from_millis(3_000) && at < total / 2 {
+    while begin.elapsed() < Duration::from_millis(5_000) && at < total / 2 {
         let bytes = client.bytes(512 * 1024);
         expect_stream(&mut at, &bytes);
         thread::park_timeout(Duration::from_millis(50));
