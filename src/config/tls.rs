@@ -10,7 +10,7 @@ use super::keys;
 use super::node::{Node, Span};
 use super::report::{Fault, Report, quote};
 use crate::time;
-use crate::tls::{self, Certificate, ClientAuth, Floor, Mode, Part, Policy};
+use crate::tls::{self, Certificate, ClientAuth, Floor, Mode, Part, Policy, Text};
 
 /// `listeners[].tls`, with what its files held when they were read.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +40,8 @@ pub type PairInForce = (CertificateFiles, Arc<Certificate>);
 pub struct FileInForce {
     /// Where it is.
     pub path: PathBuf,
-    /// May be a key.
-    pub bytes: Arc<[u8]>,
+    /// What it held.
+    pub bytes: Text,
 }
 
 impl fmt::Debug for FileInForce {
@@ -81,7 +81,7 @@ impl Named<'_> {
         fields: &Fields<'_>,
         keys: &[&'static str],
         report: &mut Report,
-        make: impl Fn(&[Arc<[u8]>]) -> Result<T, (&'static str, tls::Fault)>,
+        make: impl Fn(&[Text]) -> Result<T, (&'static str, tls::Fault)>,
     ) -> Option<T> {
         // All, so that all are reported.
         let paths: Vec<_> = keys
@@ -113,13 +113,13 @@ impl Named<'_> {
         None
     }
 
-    fn take(&mut self, paths: Vec<PathBuf>, texts: Vec<Arc<[u8]>>) {
+    fn take(&mut self, paths: Vec<PathBuf>, texts: Vec<Text>) {
         let files = paths.into_iter().zip(texts);
         let files = files.map(|(path, bytes)| FileInForce { path, bytes });
         self.taken.extend(files);
     }
 
-    fn texts_before(&self, paths: &[PathBuf]) -> Option<Vec<Arc<[u8]>>> {
+    fn texts_before(&self, paths: &[PathBuf]) -> Option<Vec<Text>> {
         let before = |path: &PathBuf| {
             let found = self.in_force.files.iter().find(|file| file.path == *path);
             found.map(|file| file.bytes.clone())
@@ -158,7 +158,7 @@ fn open_all(
     fields: &Fields<'_>,
     keys: &[&str],
     paths: &[PathBuf],
-) -> Result<Vec<Arc<[u8]>>, Vec<(Span, Fault)>> {
+) -> Result<Vec<Text>, Vec<(Span, Fault)>> {
     let (mut texts, mut faults) = (Vec::new(), Vec::new());
     for (key, path) in keys.iter().zip(paths) {
         match open(fields, key, path) {

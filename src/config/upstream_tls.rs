@@ -1,13 +1,11 @@
 //! `upstreams.*.tls`: whom the gateway believes, and what it shows of itself; its files are read with the configuration.
 
-use std::sync::Arc;
-
 use super::endpoints::Endpoint;
 use super::fields::Fields;
 use super::node::Span;
 use super::report::{Fault, Report, quote};
 use super::tls::Named;
-use crate::tls::{self, Certificate, Place, Said, Towards};
+use crate::tls::{self, Certificate, Place, Said, Text, Towards};
 
 /// Gives each `https://` endpoint what its handshake needs. The `tls` of an upstream without one does nothing.
 pub(super) fn apply(
@@ -90,7 +88,7 @@ fn key_of(place: Place) -> &'static str {
 }
 
 /// The pair that the gateway shows, if it is one.
-fn read_own(texts: &[Arc<[u8]>]) -> Result<(Arc<[u8]>, Arc<[u8]>), (&'static str, tls::Fault)> {
+fn read_own(texts: &[Text]) -> Result<(Text, Text), (&'static str, tls::Fault)> {
     let (chain, key) = (&texts[0], &texts[1]);
     match Certificate::parse(chain, key) {
         Ok(_) => Ok((chain.clone(), key.clone())),

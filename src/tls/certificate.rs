@@ -14,6 +14,9 @@ use x509_parser::prelude::FromDer;
 use super::names::Names;
 use super::provider;
 
+/// What a file held; it may be a key.
+pub type Text = Arc<[u8]>;
+
 /// Which of the two files is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {

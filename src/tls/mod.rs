@@ -13,7 +13,7 @@ mod policy;
 mod shelf;
 mod upstream;
 
-pub use certificate::{Certificate, Fault, Part};
+pub use certificate::{Certificate, Fault, Part, Text};
 pub use client_auth::{ClientAuth, Mode};
 pub use identity::Identity;
 pub use names::{Names, normalise};

@@ -11,16 +11,16 @@ use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::certificate::{Certificate, Fault, Part, parse_chain};
+use super::certificate::{Certificate, Fault, Part, Text, parse_chain};
 use super::provider;
 
 /// What the file says of an upstream's TLS, with what its files held when they were read.
 #[derive(Default)]
 pub struct Said {
     /// PEM of the authorities that are believed; `None` = those of the system.
-    pub authorities: Option<Arc<[u8]>>,
+    pub authorities: Option<Text>,
     /// PEM of the gateway's own chain and key.
-    pub own: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    pub own: Option<(Text, Text)>,
     /// The name that is verified and sent as SNI; `None` = the endpoint's own.
     pub server_name: Option<String>,
     /// Believes everybody.
