@@ -35,6 +35,9 @@ use crate::peer::{Expected, Peer, Turns};
 /// Requests before anything is counted: the peers learn, buffers and heaps find their size.
 const WARM_UP: u64 = 200;
 
+/// It lets all pass, and its one bucket is never full again.
+const LIMITS: &str = "[{ name: each, key: client_ip, rate: 1/s, burst: 1000000 }]";
+
 const CONFIG: &str = r#"
 workers: 1
 admin: off
@@ -44,11 +47,13 @@ listeners:
     limits: { requests_per_connection: off }
 upstreams:
   upstream:
+    <<: GUARDS
     endpoints: ["http://127.0.0.1:8081"]
 routes:
   - name: everything
     match: { path_prefix: / }
     upstream: upstream
+    rate_limits: LIMITS
 "#;
 
 /// One kind of exchange.
@@ -61,6 +66,31 @@ pub(crate) struct Scenario {
     pub(crate) answer: usize,
     /// Is it logged?
     pub(crate) logged: bool,
+    /// Is it limited, by its client's address?
+    pub(crate) limited: bool,
+    /// What stands between it and a failing upstream.
+    pub(crate) guards: Guards,
+}
+
+/// What stands between a request and a failing upstream.
+#[derive(Clone, Copy)]
+pub(crate) enum Guards {
+    /// Nothing: no ejection, no bulkhead, no budget of retries.
+    None,
+    /// What is there where the file says nothing.
+    Default,
+    /// That, and a circuit breaker.
+    All,
+}
+
+impl Guards {
+    fn text(self) -> &'static str {
+        match self {
+            Guards::None => "{ ejection: off, max_in_flight: off, retry_budget: off }",
+            Guards::Default => "{}",
+            Guards::All => "{ circuit_breaker: {} }",
+        }
+    }
 }
 
 /// A gateway of one worker that waits for its client to speak.
@@ -84,7 +114,7 @@ impl Gateway {
         .unwrap();
         let turns = Arc::new(Turns::default());
         let buffer = Buffer::new(log.sender());
-        let worker = worker(buffer, scenario.logged);
+        let worker = worker(buffer, &scenario);
         runtime.block_on(connect(worker, scenario, turns.clone()));
         let gateway = Gateway {
             runtime,
@@ -101,8 +131,19 @@ impl Gateway {
     }
 }
 
-fn worker(log: Buffer, logged: bool) -> Rc<Worker> {
-    let config = CONFIG.replace("LOG", if logged { "{ path: /dev/null }" } else { "off" });
+fn worker(log: Buffer, scenario: &Scenario) -> Rc<Worker> {
+    let (log_text, limits) = (
+        if scenario.logged {
+            "{ path: /dev/null }"
+        } else {
+            "off"
+        },
+        if scenario.limited { LIMITS } else { "[]" },
+    );
+    let config = CONFIG
+        .replace("LOG", log_text)
+        .replace("GUARDS", scenario.guards.text())
+        .replace("LIMITS", limits);
     let loaded = config::parse_text("counts.yaml", &config, &|_| None).unwrap_or_else(|problems| {
         panic!("{}", config::render(&problems));
     });

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use breaker::Breaker;
 use buckets::{Bucket, Check};
 use choice::{Choice, Reading, by, sticky};
-use gateway::{Gateway, Scenario};
+use gateway::{Gateway, Guards, Scenario};
 use inputs::{BROWSER, Kind, Question};
 use peer::{Expected, Peer, Turns};
 
@@ -166,6 +166,8 @@ fn small() -> Scenario {
         forwarded: ("GET /small HTTP/1.1\r\n", 0),
         answer: 128,
         logged: false,
+        limited: false,
+        guards: Guards::Default,
     }
 }
 
@@ -174,6 +176,17 @@ fn small_logged() -> Scenario {
         logged: true,
         ..small()
     }
+}
+
+fn small_limited() -> Scenario {
+    Scenario {
+        limited: true,
+        ..small()
+    }
+}
+
+fn small_guarded(guards: Guards) -> Scenario {
+    Scenario { guards, ..small() }
 }
 
 fn browser() -> Scenario {
@@ -201,6 +214,9 @@ fn post_16k() -> Scenario {
 #[library_benchmark(setup = Gateway::new)]
 #[bench::get(small())]
 #[bench::get_logged(small_logged())]
+#[bench::get_limited(small_limited())]
+#[bench::get_unguarded(small_guarded(Guards::None))]
+#[bench::get_guarded(small_guarded(Guards::All))]
 #[bench::get_browser(browser())]
 #[bench::get_16k(answer_16k())]
 #[bench::post_16k(post_16k())]

@@ -150,7 +150,7 @@ tables! {
     }
     #[doc = "`upstreams.*.pool`."]
     POOL {
-        "max_idle_per_endpoint" Integer(1, 1_000_000), Value("100"), Live, Now, "Idle connections kept, divided over the workers, at least 4 each.";
+        "max_idle_per_endpoint" Integer(1, 1_000_000), Value("100"), Live, Now, "Idle connections kept beyond a moment's rest, divided over the workers, at least 4 each.";
         "max_age" OrOff(&Duration(1)), Value("10m"), Live, Now, "An older connection takes no further request.";
         "max_connections_per_endpoint" OrOff(&Integer(1, MANY)), Value("off"), Live, Now, "Most connections to one endpoint, shared by the workers; not below one for each.";
     }

@@ -6,7 +6,7 @@ use super::bind_places::BindPlaces;
 use super::gather::{Gathered, Gatherer};
 use super::node::Span;
 use super::report::{Fault, Report};
-use super::tls::{Named, PairInForce};
+use super::tls::{FilesInForce, Named};
 use super::{Config, Problem, Severity, check, defaults, parse};
 
 /// A configuration that is in order.
@@ -47,16 +47,16 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 /// good configuration ever had.
 #[must_use]
 pub fn read(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
-    read_again(path, env, &[])
+    read_again(path, env, &FilesInForce::default())
 }
 
-/// As [`read`], while these pairs are in force: one of them that has expired since, or whose files are broken now, stays
-/// and is no reason to refuse what else is new.
+/// As [`read`], while these files are in force: a pair of them that has expired since, or whatever is broken now, stays
+/// as it is and is no reason to refuse what else is new.
 #[must_use]
 pub fn read_again(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-    in_force: &[PairInForce],
+    in_force: &FilesInForce,
 ) -> Reading {
     let mut gatherer = Gatherer::new(env);
     gatherer.read_path(path);
@@ -69,7 +69,7 @@ pub fn read_text(
     url: &str,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
-    in_force: &[PairInForce],
+    in_force: &FilesInForce,
 ) -> Reading {
     let mut gatherer = Gatherer::new(env);
     gatherer.read_text(url, text);
@@ -87,10 +87,10 @@ pub fn parse_text(
 ) -> Result<Loaded, Vec<Problem>> {
     let mut gatherer = Gatherer::new(env);
     gatherer.read_text(file_name, text);
-    finish(gatherer, &[]).result
+    finish(gatherer, &FilesInForce::default()).result
 }
 
-fn finish(mut gatherer: Gatherer<'_>, in_force: &[PairInForce]) -> Reading {
+fn finish(mut gatherer: Gatherer<'_>, in_force: &FilesInForce) -> Reading {
     gatherer.include();
     let Gathered {
         root,
@@ -104,6 +104,7 @@ fn finish(mut gatherer: Gatherer<'_>, in_force: &[PairInForce]) -> Reading {
         in_force,
         read: Vec::new(),
         outdated: Vec::new(),
+        taken: Vec::new(),
     };
     let mut binds = BindPlaces::default();
     let config = root.and_then(|mut root| {

@@ -83,7 +83,7 @@ pub use redirects::{Redirect, RedirectPath};
 pub use respond::Respond;
 pub use retries::{Backoff, Retry, RetryOn};
 pub use stores::{RedisUrl, Store};
-pub use tls::{CertificateFiles, PairInForce, Tls};
+pub use tls::{CertificateFiles, FileInForce, FilesInForce, PairInForce, Tls};
 pub use upstreams::{PoolPolicy, Queue, RetryBudget, Upstream, UpstreamTimeouts};
 pub use websockets::WebSocket;
 
@@ -122,6 +122,8 @@ pub struct Config {
     pub rate_limits: Vec<RateLimit>,
     /// Most bytes of all buckets together.
     pub limits_memory: u64,
+    /// The files of authorities, and of pairs that upstreams are shown, as they are in force.
+    pub files: Vec<FileInForce>,
 }
 
 /// One entry of `listeners`.

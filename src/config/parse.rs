@@ -41,6 +41,7 @@ pub(super) fn parse(root: &Node, named: &mut Named<'_>, report: &mut Report) -> 
         rate_limits: limits.finish(),
         stores,
         limits_memory: fields.size("limits_memory").unwrap_or_default(),
+        files: std::mem::take(&mut named.taken),
     }
 }
 

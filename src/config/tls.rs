@@ -1,5 +1,6 @@
 //! `listeners[].tls`: the files that it names are read with the configuration, and held to be a pair that is good today.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,34 +35,96 @@ pub struct CertificateFiles {
 /// A pair in force, and the files that it came from.
 pub type PairInForce = (CertificateFiles, Arc<Certificate>);
 
+/// A file of authorities, or of an upstream's pair, with what it held when it was taken up.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileInForce {
+    /// Where it is.
+    pub path: PathBuf,
+    /// May be a key.
+    pub bytes: Arc<[u8]>,
+}
+
+impl fmt::Debug for FileInForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+/// What is in force of the files that a configuration named.
+#[derive(Clone, Debug, Default)]
+pub struct FilesInForce {
+    /// Of listeners. One that is past its time, or older than its files, is better than none.
+    pub pairs: Vec<PairInForce>,
+    /// Of authorities, and of pairs that upstreams are shown.
+    pub files: Vec<FileInForce>,
+}
+
 /// The files that a configuration names beside its own.
 pub(super) struct Named<'a> {
     /// The path of each file of the report: relative paths begin beside the file that they stand in.
     pub(super) paths: &'a [PathBuf],
-    /// What serves already: one that is past its time, or older than its files, is better than none.
-    pub(super) in_force: &'a [PairInForce],
+    /// What serves already.
+    pub(super) in_force: &'a FilesInForce,
     /// Whatever was read, or should have been.
     pub(super) read: Vec<PathBuf>,
-    /// What is wrong with files whose pair in force stays.
+    /// What is wrong with files of which that stays which is in force.
     pub(super) outdated: Vec<(Span, Fault)>,
+    /// What is taken up of authorities, and of pairs that upstreams are shown.
+    pub(super) taken: Vec<FileInForce>,
 }
 
 impl Named<'_> {
-    /// The path and the bytes of the file that a key names; reported where it cannot be read.
-    pub(super) fn read(
+    /// What `make` makes of the files that `keys` name, all of them together. Where they are broken, of what they held
+    /// before; without that it is reported.
+    pub(super) fn make<T>(
         &mut self,
         fields: &Fields<'_>,
-        key: &str,
+        keys: &[&'static str],
         report: &mut Report,
-    ) -> Option<(PathBuf, Vec<u8>)> {
-        let path = self.locate(fields, key, report)?;
-        match open(fields, key, &path) {
-            Ok(bytes) => Some((path, bytes)),
-            Err((span, fault)) => {
-                report.error(span, fault);
-                None
+        make: impl Fn(&[Arc<[u8]>]) -> Result<T, (&'static str, tls::Fault)>,
+    ) -> Option<T> {
+        // All, so that all are reported.
+        let paths: Vec<_> = keys
+            .iter()
+            .map(|key| self.locate(fields, key, report))
+            .collect();
+        let paths: Vec<PathBuf> = paths.into_iter().collect::<Option<_>>()?;
+        let made = open_all(fields, keys, &paths).and_then(|texts| match make(&texts) {
+            Ok(made) => Ok((made, texts)),
+            Err((key, fault)) => Err(vec![placed(fields, key, &fault)]),
+        });
+        let faults = match made {
+            Ok((made, texts)) => {
+                self.take(paths, texts);
+                return Some(made);
             }
+            Err(faults) => faults,
+        };
+        if let Some(texts) = self.texts_before(&paths)
+            && let Ok(made) = make(&texts)
+        {
+            self.outdated.extend(faults);
+            self.take(paths, texts);
+            return Some(made);
         }
+        for (span, fault) in faults {
+            report.error(span, fault);
+        }
+        None
+    }
+
+    fn take(&mut self, paths: Vec<PathBuf>, texts: Vec<Arc<[u8]>>) {
+        let files = paths.into_iter().zip(texts);
+        let files = files.map(|(path, bytes)| FileInForce { path, bytes });
+        self.taken.extend(files);
+    }
+
+    fn texts_before(&self, paths: &[PathBuf]) -> Option<Vec<Arc<[u8]>>> {
+        let before = |path: &PathBuf| {
+            let found = self.in_force.files.iter().find(|file| file.path == *path);
+            found.map(|file| file.bytes.clone())
+        };
+        paths.iter().map(before).collect()
     }
 
     /// The path that a key names; `None` where there is none, or it was reported.
@@ -84,8 +147,29 @@ impl Named<'_> {
 
     /// The pair in force that came from these files.
     fn before(&self, files: &CertificateFiles) -> Option<Arc<Certificate>> {
-        let found = self.in_force.iter().find(|(theirs, _)| theirs == files);
+        let mut pairs = self.in_force.pairs.iter();
+        let found = pairs.find(|(theirs, _)| theirs == files);
         found.map(|(_, certificate)| certificate.clone())
+    }
+}
+
+/// All of them, or what is wrong with each that cannot be read.
+fn open_all(
+    fields: &Fields<'_>,
+    keys: &[&str],
+    paths: &[PathBuf],
+) -> Result<Vec<Arc<[u8]>>, Vec<(Span, Fault)>> {
+    let (mut texts, mut faults) = (Vec::new(), Vec::new());
+    for (key, path) in keys.iter().zip(paths) {
+        match open(fields, key, path) {
+            Ok(bytes) => texts.push(bytes.into()),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() {
+        Ok(texts)
+    } else {
+        Err(faults)
     }
 }
 
@@ -169,14 +253,9 @@ fn read_pair(
     named: &Named<'_>,
     report: &mut Report,
 ) -> Result<Arc<Certificate>, Vec<(Span, Fault)>> {
-    let (chain, secret) = match (
-        open(fields, "cert", &files.cert),
-        open(fields, "key", &files.key),
-    ) {
-        (Ok(chain), Ok(secret)) => (chain, secret),
-        (chain, secret) => return Err(chain.err().into_iter().chain(secret.err()).collect()),
-    };
-    let certificate = Certificate::parse(&chain, &secret).map_err(|fault| {
+    let paths = [files.cert.clone(), files.key.clone()];
+    let texts = open_all(fields, &["cert", "key"], &paths)?;
+    let certificate = Certificate::parse(&texts[0], &texts[1]).map_err(|fault| {
         let key = match fault.part {
             Part::Certificate => "cert",
             Part::Key => "key",
@@ -208,6 +287,7 @@ fn check_time(
         );
         if !named
             .in_force
+            .pairs
             .iter()
             .any(|(_, serves)| serves == certificate)
         {
@@ -237,15 +317,10 @@ fn parse_client_auth(
         Some("optional") => Mode::Optional,
         _ => Mode::Require,
     };
-    let (path, bytes) = named.read(&fields, "ca", report)?;
-    match ClientAuth::parse(&bytes, mode) {
-        Ok(auth) => Some((Some(path), Some(auth))),
-        Err(fault) => {
-            let (span, fault) = placed(&fields, "ca", &fault);
-            report.error(span, fault);
-            None
-        }
-    }
+    let auth = named.make(&fields, &["ca"], report, |texts| {
+        ClientAuth::parse(&texts[0], mode).map_err(|fault| ("ca", fault))
+    })?;
+    Some((named.locate(&fields, "ca", report), Some(auth)))
 }
 
 fn placed(fields: &Fields<'_>, key: &str, fault: &tls::Fault) -> (Span, Fault) {

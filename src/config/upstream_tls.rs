@@ -1,11 +1,13 @@
 //! `upstreams.*.tls`: whom the gateway believes, and what it shows of itself; its files are read with the configuration.
 
+use std::sync::Arc;
+
 use super::endpoints::Endpoint;
 use super::fields::Fields;
 use super::node::Span;
 use super::report::{Fault, Report, quote};
 use super::tls::Named;
-use crate::tls::{Place, Said, Towards};
+use crate::tls::{self, Certificate, Place, Said, Towards};
 
 /// Gives each `https://` endpoint what its handshake needs. The `tls` of an upstream without one does nothing.
 pub(super) fn apply(
@@ -29,12 +31,7 @@ pub(super) fn apply(
     match Towards::new(&said) {
         Ok(towards) => aim(&towards, endpoints, upstream.span("endpoints"), report),
         Err((place, fault)) => {
-            let key = match place {
-                Place::Authorities => "ca",
-                Place::Certificate => "client_cert",
-                Place::Key => "client_key",
-                Place::Name => "server_name",
-            };
+            let key = key_of(place);
             let message = match fields.written(key) {
                 Some(name) => format!("{} {}", quote(name), fault.message),
                 None => fault.message,
@@ -52,15 +49,16 @@ pub(super) fn apply(
 /// What the keys and their files say; `None` where that was reported.
 fn read(fields: &Fields<'_>, named: &mut Named<'_>, report: &mut Report) -> Option<Said> {
     let authorities = match fields.written("ca") {
-        Some(_) => Some(named.read(fields, "ca", report)?.1),
+        Some(_) => Some(named.make(fields, &["ca"], report, |texts| {
+            tls::check_authorities(&texts[0]).map_err(|fault| ("ca", fault))?;
+            Ok(texts[0].clone())
+        })?),
         None => None,
     };
     let own = match (fields.written("client_cert"), fields.written("client_key")) {
         (None, None) => None,
         (Some(_), Some(_)) => {
-            let chain = named.read(fields, "client_cert", report);
-            let key = named.read(fields, "client_key", report);
-            Some((chain?.1, key?.1))
+            Some(named.make(fields, &["client_cert", "client_key"], report, read_own)?)
         }
         (cert, _) => {
             let (has, lacks) = if cert.is_some() {
@@ -80,6 +78,24 @@ fn read(fields: &Fields<'_>, named: &mut Named<'_>, report: &mut Report) -> Opti
         server_name: fields.written("server_name").map(String::from),
         skips_verification: fields.is_true("insecure_skip_verify"),
     })
+}
+
+fn key_of(place: Place) -> &'static str {
+    match place {
+        Place::Authorities => "ca",
+        Place::Certificate => "client_cert",
+        Place::Key => "client_key",
+        Place::Name => "server_name",
+    }
+}
+
+/// The pair that the gateway shows, if it is one.
+fn read_own(texts: &[Arc<[u8]>]) -> Result<(Arc<[u8]>, Arc<[u8]>), (&'static str, tls::Fault)> {
+    let (chain, key) = (&texts[0], &texts[1]);
+    match Certificate::parse(chain, key) {
+        Ok(_) => Ok((chain.clone(), key.clone())),
+        Err(fault) => Err((key_of(fault.part.into()), fault)),
+    }
 }
 
 fn aim(towards: &Towards, endpoints: &mut [Endpoint], place: Span, report: &mut Report) {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::http::forwarded::Networks;
-use crate::http::key::{self, Facts, Key};
+use crate::http::key::{self, Facts, Key, Part};
 use crate::limit::{Fill, KeyId, Limiter, Quota, Room, Seed, Verdict};
 use crate::metrics::LimitStats;
 use crate::store::{Asking, Level};
@@ -118,6 +118,14 @@ pub struct Used {
     pub cost: Cost,
 }
 
+impl Used {
+    /// Does the answer of a request that was admitted still have to do with it?
+    #[must_use]
+    pub fn is_asked_later(&self) -> bool {
+        self.limit.policy.headers == Headers::Always || matches!(self.cost, Cost::Header(_))
+    }
+}
+
 /// Whose bucket a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
@@ -151,6 +159,30 @@ impl Limit {
             }
         }
         Whose::Key(self.buckets().seed.identify(0, scratch))
+    }
+
+    /// Is a bucket of this process found by the address of the client, and by nothing else?
+    #[must_use]
+    #[inline]
+    pub fn is_by_address(&self) -> bool {
+        matches!(self.policy.key.parts(), [Part::ClientIp])
+            && matches!(self.place, Place::Local)
+            && self.policy.exempt.is_empty()
+    }
+
+    /// Leaves the bytes of a key in `out` that is the address of a client; `out` loses what it had.
+    pub fn spell(&self, client: IpAddr, out: &mut Vec<u8>) {
+        out.clear();
+        Key::append_client(self.mask(client), out);
+    }
+
+    /// Does it say yes or no at once, by one quota and in this process?
+    #[must_use]
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        matches!(self.place, Place::Local)
+            && self.policy.candidate.is_none()
+            && self.policy.max_wait.is_zero()
     }
 
     /// The bucket of a key as people write it; `None` if that is none of this limit.

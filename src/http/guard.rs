@@ -63,11 +63,16 @@ impl Wire {
     /// `bytes` of an answer were handed to a stream, which has no socket of its own: until it asks for more, it has not
     /// taken them.
     pub fn hand_out(&self, bytes: u64) {
-        self.written.store(self.written() + bytes, Relaxed);
+        self.note_taken(bytes);
         self.turn(WRITE_BLOCKED, 0);
     }
 
-    /// Bytes written so far.
+    /// `bytes` were taken, by the socket or by TLS above it.
+    pub fn note_taken(&self, bytes: u64) {
+        self.written.store(self.written() + bytes, Relaxed);
+    }
+
+    /// Bytes written so far; over TLS both those that it took and those that it sent on, so that each move shows.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written.load(Relaxed)
@@ -121,9 +126,7 @@ impl<S> Guard<S> {
     fn note_written(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(n)) => {
-                self.wire
-                    .written
-                    .store(self.wire.written() + *n as u64, Relaxed);
+                self.wire.note_taken(*n as u64);
                 if self.wire.has(WRITE_BLOCKED) {
                     self.note_blocked(false);
                 }

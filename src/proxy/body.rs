@@ -100,6 +100,8 @@ impl Relay {
     fn finish_at_end(&mut self) {
         if self.rest.is_none() && self.incoming.is_end_stream() {
             self.finish();
+        } else {
+            self.exchange.watch_trial();
         }
     }
 
@@ -120,6 +122,7 @@ impl Relay {
 
     /// The upstream is silent: time it, from now on.
     fn wait(&mut self) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        self.exchange.watch_trial();
         let (client, deadlines) = (&self.exchange.client, self.exchange.deadlines);
         if !self.waiting {
             self.waiting = true;

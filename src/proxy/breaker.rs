@@ -12,10 +12,10 @@ use super::outcome::Report;
 use crate::breaker::{Kind, Permit, Refused, Transition};
 use crate::error::Reason;
 use crate::http::reply::{Refusal, X_GATEWAY_REASON};
-use crate::snapshot::{Forward, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::time::Nanos;
+use crate::upstream::Upstream;
 use crate::upstream::breaking::{Fallback, Scope};
-use crate::upstream::{Timeouts, Upstream};
 
 /// Who asks to pass.
 #[derive(Clone, Copy)]
@@ -31,12 +31,11 @@ pub(super) struct Stopped {
     refused: Refused,
 }
 
-/// The upstream that takes the request, with the deadlines of its attempts: the route's, or a fallback of it.
-pub(super) fn enter(
-    exchange: &mut Exchange,
-    forward: &Forward,
-) -> Result<(usize, Timeouts), Stopped> {
-    let (drawn, timeouts) = forward.pick();
+/// The upstream that takes a request for which the route has `drawn` one: that one, or one that stands in for it.
+///
+/// # Errors
+/// None of them may be bothered now.
+pub(super) fn enter(exchange: &mut Exchange, drawn: usize) -> Result<usize, Stopped> {
     let worker = &exchange.client.worker;
     let asker = Asker {
         now: worker.recent(),
@@ -45,14 +44,7 @@ pub(super) fn enter(
     let meant = exchange.pin.stand_in(drawn, asker.now);
     let (upstream, permit) = pass(&exchange.pin, meant, asker)?;
     exchange.permit = permit;
-    let timeouts = if upstream == drawn {
-        timeouts
-    } else {
-        forward
-            .timeouts
-            .over(exchange.pin.upstreams[upstream].timeouts)
-    };
-    Ok((upstream, timeouts))
+    Ok(upstream)
 }
 
 /// The upstream where a request goes that was meant for `upstream`: that one, or what its fallback names. With the

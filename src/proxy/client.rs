@@ -9,9 +9,11 @@ use http::HeaderValue;
 
 use super::secured::Secured;
 use super::tunnel::Tunnel;
+use super::whose::Known;
 use super::worker::Worker;
 use crate::drain::Phase;
 use crate::http::guard::Wire;
+use crate::snapshot::shared::Pin;
 use crate::timer::Deadline;
 
 /// What stays the same from request to request.
@@ -38,6 +40,8 @@ pub struct Client {
     pub requests: Cell<u64>,
     /// What the connection becomes when the 101 has left.
     pub tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// The key of the address that its requests are from, to limits; of all streams of a connection.
+    pub(super) known: Rc<Cell<Option<Known>>>,
 }
 
 impl Client {
@@ -67,6 +71,7 @@ impl Client {
             deadline,
             requests: Cell::new(0),
             tunnel: RefCell::default(),
+            known: Rc::default(),
         })
     }
 
@@ -104,6 +109,7 @@ impl Client {
             id: self.id,
             requests: Cell::new(0),
             tunnel: RefCell::default(),
+            known: self.known.clone(),
         })
     }
 
@@ -112,7 +118,8 @@ impl Client {
     #[must_use]
     pub fn phase(&self) -> Phase {
         let phase = self.worker.drain.phase();
-        let is_served = || self.worker.view.pin().listeners[self.listener].serves(self.local);
+        let serves = |pin: &Pin| pin.listeners[self.listener].serves(self.local);
+        let is_served = || self.worker.view.look(serves);
         if phase < Phase::Closing && !is_served() {
             return Phase::Closing;
         }

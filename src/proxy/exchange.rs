@@ -71,7 +71,7 @@ pub struct Exchange {
     pub(super) in_bulkhead: bool,
     pub(super) upstream: u32,
     /// An attempt that failed, as long as another may follow.
-    pub(super) last: Option<Last>,
+    pub(super) last: Option<Box<Last>>,
     pub(super) status: Option<StatusCode>,
     pub(super) reason: Option<Reason>,
     pub(super) note: Option<Box<Note>>,

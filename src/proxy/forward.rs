@@ -62,7 +62,7 @@ pub async fn forward(
     exchange: &mut Exchange,
     request: &mut Option<Request<RequestBody>>,
     plan: &Plan<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Box<Refusal>> {
     // Whatever the route tries again: the connection that is taken may be dying.
     if let Some(upload) = &exchange.upload
         && is_repeatable(exchange)
@@ -127,13 +127,13 @@ async fn try_once(
     }
 }
 
-async fn finish(exchange: &mut Exchange) -> Result<(), Refusal> {
+async fn finish(exchange: &mut Exchange) -> Result<(), Box<Refusal>> {
     let switches = accept(exchange)? == StatusCode::SWITCHING_PROTOCOLS;
     if let (true, Some(opening)) = (switches, &mut exchange.opening) {
         let taken = Box::pin(timeout(SOCKET_WITHIN, opening.take_socket())).await;
         return taken.ok().flatten().ok_or_else(|| {
             let detail = "closed the connection with its 101";
-            blame(exchange, Reason::UpstreamReset, detail)
+            blame(exchange, Reason::UpstreamReset, detail).into()
         });
     }
     Ok(())

@@ -1,20 +1,21 @@
 //! Rate limits on the way of a request: those of a listener or a route admit it together, or take nothing from it.
 //!
-//! [`ask`] decides and never waits. What there is to wait for it returns, and [`wait`] is the one place that does.
+//! [`ask`] decides and never waits. What there is to wait for it returns, and [`wait`] is the one place that does: a
+//! request that need not wait makes no future.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use http::header::HeaderValue;
 use http::request::Parts;
 
 use super::exchange::Exchange;
+use super::limited::{refuse, refuse_keyless};
 use super::tally::{Owner, Taken};
 use super::wait::pause;
+use super::whose::{facts, identify, look};
 use crate::error::Reason;
-use crate::filter::limit::fields::{Told, retry_after};
-use crate::filter::limit::place::{Question, Said, Use};
-use crate::filter::limit::{Cost, Headers, Limit, Whose};
-use crate::http::key::Facts;
+use crate::filter::limit::place::{Question, Said, Source, Use};
+use crate::filter::limit::{Cost, Limit, Whose};
 use crate::http::reply::Refusal;
 use crate::limit::{KeyId, Verdict};
 use crate::metrics::Decision;
@@ -38,6 +39,9 @@ struct Asked {
     question: Question,
 }
 
+/// The wait for what is pending, and for what comes after it.
+pub(super) type Wait<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + 'a>>;
+
 /// How far a request has come with the limits of one owner.
 #[derive(Default)]
 struct Walk {
@@ -55,22 +59,55 @@ enum Step {
     Ask(Asked),
 }
 
-/// Asks the limits of `owner`, for a request to `host`, which is without its port; waits where they say so.
+/// Asks the limits of `owner`, for a request to `host`, which is without its port; returns the wait where they say so.
 ///
 /// # Errors
-/// 429 `rate_limited`, 503 `store_unavailable`; what other limits had given, the listener's too, is back where it was.
-pub(super) async fn pass(
+/// 429 `rate_limited`, 503 `store_unavailable`, of the wait too; what other limits had given, the listener's too, is
+/// back where it was.
+#[inline(always)]
+pub(super) fn pass<'a>(
+    exchange: &'a mut Exchange,
+    parts: &'a Parts,
+    host: &'a [u8],
+    owner: Owner,
+) -> Result<Option<Wait<'a>>, Refusal> {
+    if exchange.limits_of(owner).is_empty() {
+        return Ok(None);
+    }
+    begin(exchange, parts, host, owner)
+}
+
+fn begin<'a>(
+    exchange: &'a mut Exchange,
+    parts: &'a Parts,
+    host: &'a [u8],
+    owner: Owner,
+) -> Result<Option<Wait<'a>>, Refusal> {
+    let mut walk = Walk::default();
+    let Some(pending) = ask(exchange, parts, host, owner, &mut walk)? else {
+        return Ok(None);
+    };
+    // Boxed: waiting is rare, and its size would be every request's.
+    Ok(Some(Box::pin(go_on(
+        exchange, parts, host, owner, walk, pending,
+    ))))
+}
+
+async fn go_on(
     exchange: &mut Exchange,
     parts: &Parts,
     host: &[u8],
     owner: Owner,
+    mut walk: Walk,
+    mut pending: Pending,
 ) -> Result<(), Refusal> {
-    let mut walk = Walk::default();
-    while let Some(pending) = ask(exchange, parts, host, owner, &mut walk)? {
-        // Boxed: waiting is rare, and its size would be every request's.
-        Box::pin(wait(exchange, parts, host, pending, &mut walk)).await?;
+    loop {
+        wait(exchange, parts, host, pending, &mut walk).await?;
+        match ask(exchange, parts, host, owner, &mut walk)? {
+            Some(next) => pending = next,
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// Asks the limits of `owner` that were not asked yet, up to one that must be waited for.
@@ -152,11 +189,8 @@ async fn hear(
     let level = limit.hear(asking).await;
     exchange.set_pending(false);
     let now = exchange.client.worker.read_clock();
-    {
-        // Another request may have put its own key together meanwhile.
-        let mut scratch = exchange.client.worker.key.borrow_mut();
-        limit.identify(&facts(exchange, parts, host), &mut scratch);
-    }
+    // Another request may have put its own key together meanwhile.
+    look(exchange, parts, host, &limit);
     let said = match level {
         Some(level) => {
             let (verdict, source) = reading.read(&level, cost, limit.policy.quota);
@@ -167,7 +201,7 @@ async fn hear(
                 key,
                 bytes: &[],
                 cost,
-                patience: patience(exchange, now),
+                patience: patience(exchange, &limit, now),
             };
             limit.take_without_store(used, now)
         }
@@ -224,11 +258,7 @@ fn ask_one(
         Cost::Header(_) => 1,
     };
     let worker = &exchange.client.worker;
-    let whose = {
-        let mut scratch = worker.key.borrow_mut();
-        limit.identify(&facts(exchange, parts, host), &mut scratch)
-    };
-    let key = match whose {
+    let key = match identify(exchange, parts, host, limit) {
         Whose::Key(key) => key,
         Whose::Exempt => return Ok(Step::On(None)),
         Whose::Allowed => {
@@ -247,7 +277,12 @@ fn ask_one(
         }
     };
     let now = worker.recent();
-    let patience = patience(exchange, now);
+    if limit.is_plain() {
+        let verdict = limit.buckets().limiter().check(key, cost, now);
+        let said = Said::Verdict(verdict, Source::Local);
+        return conclude(exchange, (owner, index), key, cost, said, None);
+    }
+    let patience = patience(exchange, limit, now);
     let said = {
         let bytes = &worker.key.borrow();
         let used = Use {
@@ -265,7 +300,8 @@ fn ask_one(
     conclude(exchange, (owner, index), key, cost, said, candidate)
 }
 
-/// Draws the conclusions from what a limit said. The key's bytes are in the worker's scratch.
+/// Draws the conclusions from what a limit said.
+#[inline]
 fn conclude(
     exchange: &mut Exchange,
     (owner, index): (Owner, usize),
@@ -325,8 +361,11 @@ fn unavailable(exchange: &mut Exchange, owner: Owner, index: usize) -> Result<St
     Err(Box::new(refusal))
 }
 
-/// How long a request can wait: no longer than its route lets it take.
-fn patience(exchange: &Exchange, now: Nanos) -> Duration {
+/// How long a request can wait for a limit that lets it: no longer than its route lets it take.
+fn patience(exchange: &Exchange, limit: &Limit, now: Nanos) -> Duration {
+    if limit.policy.max_wait.is_zero() {
+        return Duration::ZERO;
+    }
     let longest = exchange.route().and_then(|route| route.request_timeout);
     longest.map_or(Duration::MAX, |longest| {
         exchange.started.plus(longest).since(now)
@@ -340,7 +379,7 @@ fn settle(
     passes: bool,
     verdict: &Verdict,
 ) -> Result<(), Box<Refusal>> {
-    let worker = exchange.client.worker.clone();
+    let worker = &exchange.client.worker;
     let limit = &exchange.limits_of(taken.owner)[taken.index].limit;
     let decision = match (passes, limit.policy.is_enforced) {
         (true, _) => Decision::Allowed,
@@ -349,7 +388,7 @@ fn settle(
     };
     limit.stats.count(worker.index, decision);
     if !passes {
-        note_limited(limit, taken.key, &worker.key.borrow());
+        note_limited(exchange, limit, taken.key);
     }
     if decision != Decision::Limited {
         exchange.took(taken);
@@ -364,57 +403,12 @@ fn settle(
     Err(Box::new(refusal))
 }
 
-/// What a key may see. Read before anything of the request is changed.
-fn facts<'a>(exchange: &'a Exchange, parts: &'a Parts, host: &'a [u8]) -> Facts<'a> {
-    Facts {
-        client: exchange.client_address,
-        host,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        method: &parts.method,
-        headers: &parts.headers,
-        route: exchange.route().map_or("", |route| route.name.as_str()),
-        connection: exchange.client.id,
-        subject: exchange.client.subject(),
-    }
-}
-
 #[cold]
-fn note_limited(limit: &Limit, key: KeyId, bytes: &[u8]) {
+fn note_limited(exchange: &Exchange, limit: &Limit, key: KeyId) {
+    let mut bytes = exchange.client.worker.key.borrow_mut();
+    if limit.is_by_address() {
+        limit.spell(exchange.client_address, &mut bytes);
+    }
     let limiter = limit.buckets().limiter();
-    limiter.note_limited(key, limit.policy.key.show(bytes).as_bytes());
-}
-
-#[cold]
-fn refuse(limit: &Limit, verdict: &Verdict) -> Refusal {
-    let name = &limit.name;
-    let mut refusal = Refusal::because(
-        Reason::RateLimited,
-        format!("the limit {name} admits no more requests for now"),
-    );
-    refusal.limit = Some(name.as_str().into());
-    refusal.fields.extend(retry_after(verdict.wait));
-    refusal
-        .fields
-        .extend(tell(limit, verdict.left, verdict.full_in));
-    refusal
-}
-
-#[cold]
-fn refuse_keyless(limit: &Limit) -> Refusal {
-    let (name, key) = (&limit.name, &limit.policy.key);
-    let detail = format!("the limit {name} asks for {key}, which is missing");
-    let mut refusal = Refusal::because(Reason::RateLimited, detail);
-    refusal.limit = Some(name.as_str().into());
-    refusal
-}
-
-/// The fields that a refusal carries.
-fn tell(limit: &Limit, left: u64, full_in: Duration) -> Vec<(http::HeaderName, HeaderValue)> {
-    if limit.policy.headers == Headers::Off {
-        return Vec::new();
-    }
-    let mut told = Told::default();
-    told.add(&limit.name, &limit.shown, left, full_in);
-    told.into_fields().into_iter().flatten().collect()
+    limiter.note_limited(key, limit.policy.key.show(&bytes).as_bytes());
 }

@@ -5,6 +5,7 @@ mod again;
 mod answer;
 pub mod body;
 pub mod breaker;
+mod caught;
 mod choice;
 pub mod client;
 mod drain_rest;
@@ -14,6 +15,7 @@ pub mod head;
 mod head_h2;
 mod health;
 mod lease;
+mod limited;
 mod limits;
 mod mirror;
 mod note;
@@ -26,14 +28,13 @@ mod tally;
 mod trials;
 pub mod tunnel;
 mod wait;
+mod whose;
 pub mod worker;
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -53,6 +54,8 @@ use crate::http::upgrade;
 use crate::http::upload::{RequestBody, Rules, Upload};
 use crate::snapshot::{Action, Forward, Target};
 use body::{Body, Relay};
+use caught::poll_caught;
+pub use caught::{Panicked, caught};
 use client::Client;
 use exchange::{Deadlines, Exchange};
 use forward::Plan;
@@ -95,12 +98,13 @@ pub async fn handle(
 /// An answer of our own; `None` while the exchange holds an upstream's.
 type Own = Option<Box<Response<Bytes>>>;
 
-/// The same life, in which each step may refuse.
+/// The same life, in which each step may refuse. Refusals are boxed where a future carries them: what it gives is moved
+/// with every request.
 async fn serve(
     exchange: &mut Exchange,
     parts: &mut Parts,
     incoming: Incoming,
-) -> Result<Own, Refusal> {
+) -> Result<Own, Box<Refusal>> {
     let (head, target) = match enter(exchange, parts).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
@@ -120,13 +124,19 @@ async fn serve(
     };
     if let Some(refusal) = refuse_body(&incoming, route.max_body) {
         leave_body(exchange, incoming, head.expects_continue);
-        return Err(refusal);
+        return Err(refusal.into());
     }
     let body = take_body(exchange, incoming, &head, route.max_body);
     prepare(exchange, parts, head)?;
-    let (upstream, timeouts) = match breaker::enter(exchange, forward) {
-        Ok(entered) => entered,
-        Err(stopped) => return breaker::answer(exchange, &stopped).map(Some),
+    let (drawn, timeouts) = forward.pick();
+    let upstream = match breaker::enter(exchange, drawn) {
+        Ok(upstream) => upstream,
+        Err(stopped) => return Ok(Some(breaker::answer(exchange, &stopped)?)),
+    };
+    let timeouts = if upstream == drawn {
+        timeouts
+    } else {
+        forward.timeouts.over(pin.upstreams[upstream].timeouts)
     };
     let hash = if pin.upstreams[upstream].balancer.reads_request() {
         choice::ask_request(exchange, parts, &pin.upstreams[upstream].balancer)
@@ -156,11 +166,15 @@ async fn serve(
 }
 
 /// From the head of a request to its route, past the limits of both.
-async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Refusal> {
+async fn enter(exchange: &mut Exchange, parts: &mut Parts) -> Result<(Head, Target), Box<Refusal>> {
     let head = admit::check_head(exchange, parts)?;
-    limits::pass(exchange, parts, head.host_name(), Owner::Listener).await?;
+    if let Some(wait) = limits::pass(exchange, parts, head.host_name(), Owner::Listener)? {
+        wait.await?;
+    }
     let target = admit::find_route(exchange, parts, &head)?;
-    limits::pass(exchange, parts, head.host_name(), Owner::Route).await?;
+    if let Some(wait) = limits::pass(exchange, parts, head.host_name(), Owner::Route)? {
+        wait.await?;
+    }
     limits::enter(exchange, parts, head.host_name())?;
     exchange.settle_limits();
     Ok((head, target))
@@ -355,7 +369,8 @@ fn relay(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     exchange.client.deadline.clear();
     let ended = incoming.is_end_stream();
-    if !ended {
+    // On HTTP/1 hyper asks for the body at once, and mostly gets all of it; a stream's client has to have room for it.
+    if !ended && exchange.is_stream() {
         exchange.watch_trial();
     }
     let mut relay = Relay::new(incoming, exchange);
@@ -414,28 +429,4 @@ fn must_close(exchange: &Exchange) -> bool {
     let most = exchange.listener().limits.requests_per_connection;
     exchange.client.phase() > Phase::Serving
         || most.is_some_and(|most| exchange.client.requests.get() >= most)
-}
-
-/// What was awaited panicked.
-#[derive(Debug)]
-pub struct Panicked;
-
-/// Catches a panic of `future`.
-///
-/// # Errors
-/// It panicked; what it held is dropped.
-pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| poll_caught(future.as_mut(), cx)).await
-}
-
-fn poll_caught<F: Future>(
-    future: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<F::Output, Panicked>> {
-    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(Err(Panicked)),
-    }
 }

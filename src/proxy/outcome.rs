@@ -128,12 +128,20 @@ impl Exchange {
     }
 
     /// The attempt is over with `outcome`, and no other follows; unless it was settled before.
+    #[inline]
     pub(super) fn conclude(&mut self, outcome: Outcome) {
-        if matches!(self.trial, Standing::Settled) {
-            return;
+        if !matches!(self.trial, Standing::Settled) {
+            self.settle_trial(outcome);
         }
-        self.fail(outcome);
-        self.settle_last();
+    }
+
+    fn settle_trial(&mut self, outcome: Outcome) {
+        let worker = &self.client.worker;
+        match std::mem::take(&mut self.trial) {
+            Standing::Settled => {}
+            Standing::Own(trial) => trial.settle(&self.pin, outcome, worker.recent(), worker.index),
+            Standing::Watched(key) => worker.conclude(key, outcome),
+        }
     }
 
     /// The answer is whole.
@@ -159,10 +167,12 @@ impl Exchange {
         // The place is kept for the next attempt.
         self.in_bulkhead = trial.in_bulkhead;
         self.upstream = trial.upstream;
-        self.last = trial.close(&self.pin, outcome, now, worker.index);
+        let last = trial.close(&self.pin, outcome, now, worker.index);
+        self.last = last.map(Box::new);
     }
 
     /// No attempt follows the last one.
+    #[inline]
     pub(super) fn settle_last(&mut self) {
         if let Some(last) = self.last.take() {
             last.settle(&self.pin);
@@ -173,7 +183,14 @@ impl Exchange {
     }
 
     /// The answer goes on after its head: from now on the worker looks after the trial.
+    #[inline]
     pub(super) fn watch_trial(&mut self) {
+        if matches!(self.trial, Standing::Own(_)) {
+            self.watch_stream();
+        }
+    }
+
+    fn watch_stream(&mut self) {
         if let Some(trial) = self.own_trial() {
             let head_at = trial.head.map(|(_, at)| at);
             let due = head_at.map(|at| trial.stable_at(&self.pin, at));
@@ -249,15 +266,21 @@ impl Trial {
     }
 
     /// Tells of the attempt, and no other follows.
-    pub(super) fn settle(mut self, pin: &Pin, outcome: Outcome, now: Nanos, worker: usize) {
-        self.leave_bulkhead(pin, worker);
+    #[inline]
+    pub(super) fn settle(self, pin: &Pin, outcome: Outcome, now: Nanos, worker: usize) {
+        let (upstream, in_bulkhead) = (self.upstream, self.in_bulkhead);
         if let Some(last) = self.close(pin, outcome, now, worker) {
             last.settle(pin);
+        }
+        // Who gets the place must find the breaker told.
+        if in_bulkhead {
+            leave_bulkhead(pin, upstream, worker);
         }
     }
 
     /// Tells of the attempt; what is left is for the breaker of the upstream. What happens to an answer that has flown
     /// for long enough no longer counts.
+    #[inline]
     fn close(mut self, pin: &Pin, outcome: Outcome, now: Nanos, worker: usize) -> Option<Last> {
         let upstream = &pin.upstreams[self.upstream as usize];
         let report = self.report(upstream, outcome, now, worker);
@@ -333,6 +356,7 @@ impl Outcome {
     }
 }
 
+#[inline]
 fn leave_bulkhead(pin: &Pin, upstream: u32, worker: usize) {
     let upstream = &pin.upstreams[upstream as usize];
     // Where the limit was lifted meanwhile, by another snapshot, this one still knows it.

@@ -15,7 +15,10 @@ use crate::upstream::bulkhead::BulkheadPolicy;
 /// # Errors
 /// 503 `upstream_overloaded`, 504 when the time of the whole request is over; 503 `breaker_open` where the breaker has
 /// opened meanwhile.
-pub(super) async fn take_place(exchange: &mut Exchange, plan: &Plan<'_>) -> Result<(), Refusal> {
+pub(super) async fn take_place(
+    exchange: &mut Exchange,
+    plan: &Plan<'_>,
+) -> Result<(), Box<Refusal>> {
     let upstream = &exchange.pin.upstreams[plan.upstream];
     let Some(policy) = upstream.bulkhead else {
         return Ok(());
@@ -27,7 +30,7 @@ pub(super) async fn take_place(exchange: &mut Exchange, plan: &Plan<'_>) -> Resu
         return Ok(());
     }
     // Boxed: to wait is rare, and its size would be every request's.
-    Box::pin(wait_for_place(exchange, plan, policy)).await
+    Ok(Box::pin(wait_for_place(exchange, plan, policy)).await?)
 }
 
 #[cold]

@@ -59,11 +59,25 @@ impl Exchange {
         }
     }
 
-    /// Notes what was taken.
+    /// Notes what was taken, if anybody can ask for it.
+    #[inline]
     pub(super) fn took(&mut self, taken: Taken) {
+        if self.is_final(&taken) {
+            return;
+        }
         let spare = || self.client.worker.spare_tally();
         let tally = self.tally.get_or_insert_with(spare);
         tally.taken.push(taken);
+    }
+
+    /// Is it the last thing that anybody asks before the request goes on, and nothing to come back to?
+    fn is_final(&self, taken: &Taken) -> bool {
+        let Some(route) = self.route().filter(|_| taken.owner == Owner::Route) else {
+            return false;
+        };
+        let limits = &route.rate_limits;
+        let is_last = taken.index + 1 == limits.len() && route.max_in_flight.is_none();
+        is_last && !taken.waits && self.tally.is_none() && !limits[taken.index].is_asked_later()
     }
 
     /// The request does not take place: what it took is there again.
@@ -128,9 +142,7 @@ impl Exchange {
     pub(super) fn settle_limits(&mut self) {
         let is_needed = |taken: &Taken| {
             let used = self.limits_of(taken.owner).get(taken.index);
-            used.is_some_and(|used| {
-                used.limit.policy.headers == Headers::Always || matches!(used.cost, Cost::Header(_))
-            })
+            used.is_some_and(Used::is_asked_later)
         };
         let keeps = |tally: &Tally| tally.taken.iter().any(is_needed);
         if self.tally.as_deref().is_some_and(|tally| !keeps(tally)) {
@@ -169,7 +181,14 @@ impl Exchange {
     }
 
     /// Tells how the limits stand, where they tell it in every answer; forgets them then.
+    #[inline]
     pub(super) fn tell_limits(&mut self, headers: &mut HeaderMap) {
+        if self.tally.is_some() {
+            self.tell_tally(headers);
+        }
+    }
+
+    fn tell_tally(&mut self, headers: &mut HeaderMap) {
         if let Some(tally) = &self.tally {
             let mut told = Told::default();
             for taken in &tally.taken {

@@ -71,6 +71,7 @@ pub(super) async fn serve(
         (Stream::Plain(stream), Spoken::Http1, None)
     };
     let client = Client::new(worker, listener, peer.ip(), local, secured);
+    stream.tell(&client.wire);
     let mut line = Line {
         deadline: client.worker.timers.deadline(),
         idle_since: None,

@@ -216,7 +216,8 @@ impl Line<'_> {
 
     fn doing_now<S>(&self, seen: &Seen<S>) -> Doing {
         if seen.blocked {
-            Doing::Blocked(seen.written)
+            // What the socket below TLS took is counted there.
+            Doing::Blocked(seen.written + self.client.wire.written())
         } else if let Some(number) = seen.conduct.open_block() {
             Doing::Head(number)
         } else if self.streams.live() > 0 {

@@ -19,7 +19,7 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::farewell;
-use super::stream::{Spoken, Stream};
+use super::stream::{Below, Spoken, Stream};
 use crate::drain::Phase;
 use crate::metrics::Handshake;
 use crate::proxy::secured::{Secured, Verified};
@@ -156,7 +156,7 @@ impl<'w> Shaking<'w> {
                 .choose(hello.server_name(), hello.signature_schemes())
                 .cloned()
         };
-        let start = StartHandshake::from_parts(accepted, socket);
+        let start = StartHandshake::from_parts(accepted, Below::new(socket));
         let accept = start
             .into_stream_with(self.server.clone(), |session| {
                 let mut beyond = &beyond[..];
@@ -166,9 +166,9 @@ impl<'w> Shaking<'w> {
             .into_fallible();
         match self.within(accept).await {
             None => (Shaken::Over, Some(Handshake::Timeout)),
-            Some(Err((error, socket))) => {
+            Some(Err((error, below))) => {
                 tracing::debug!(%error, "TLS handshake failed");
-                failed(socket).await
+                failed(below.into_inner()).await
             }
             Some(Ok(stream)) => match certificate.and_then(|c| secured(stream.get_ref().1, c)) {
                 Some(secured) => (welcome(stream, secured), Some(Handshake::Ok)),
@@ -246,7 +246,7 @@ async fn failed(socket: TcpStream) -> End {
     (Shaken::Over, Some(Handshake::Failed))
 }
 
-fn welcome(stream: TlsStream<TcpStream>, secured: Secured) -> Shaken {
+fn welcome(stream: TlsStream<Below>, secured: Secured) -> Shaken {
     let spoken = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Spoken::Http2,
         _ => Spoken::Http1,

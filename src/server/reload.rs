@@ -23,7 +23,7 @@ use super::resolve::Resolver;
 use super::sockets::Sockets;
 use super::source::{Cause, Source};
 use super::upgrade::Relaunch;
-use crate::config::{BindPlaces, Config, Loaded, LogPath, PairInForce, Problem};
+use crate::config::{BindPlaces, Config, FilesInForce, Loaded, LogPath, Problem};
 use crate::metrics::{GatewayStats, ReloadResult};
 use crate::snapshot::compile::{Ground, compile};
 use crate::telemetry::access_log::Writer;
@@ -78,7 +78,7 @@ pub struct Report {
     pub outcome: Outcome,
     /// What is doubtful in a file that was taken up.
     pub warnings: Vec<Problem>,
-    /// What was not taken up with it: certificates or keys that are broken, whose pairs in force stay.
+    /// What was not taken up with it: files of TLS that are broken; what they held before stays in force.
     pub outdated: Vec<Problem>,
 }
 
@@ -94,8 +94,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What it is once it is known which certificates stay because their files are broken: where nothing else is new, a
-    /// refusal of these.
+    /// What it is once it is known which files are broken, so that what they held before stays: where nothing else is
+    /// new, a refusal of these.
     fn with(self, outdated: Vec<Problem>) -> (Outcome, Vec<Problem>) {
         match self {
             Outcome::Applied(_) => (self, outdated),
@@ -321,7 +321,7 @@ impl Reloader {
             // Only what changed before this moment is about to be read; later changes announce themselves anew.
             while source.changes.try_recv().is_ok() {}
             let (text, env) = (text.clone(), source.env);
-            let in_force = pairs(&self.standing.load().config);
+            let in_force = files_of(&self.standing.load().config);
             let begin = time::now();
             let reading = tokio::task::spawn_blocking(move || text.read(&env, &in_force)).await;
             tracing::debug!(took = ?time::now().since(begin), "configuration read");
@@ -395,13 +395,16 @@ impl Reloader {
     }
 }
 
-fn pairs(config: &Config) -> Vec<PairInForce> {
+fn files_of(config: &Config) -> FilesInForce {
     let tls = config.listeners.iter().filter_map(|l| l.tls.as_ref());
-    tls.flat_map(|tls| {
+    let pairs = tls.flat_map(|tls| {
         let files = tls.certificates.iter().cloned();
         files.zip(tls.policy.certificates().iter().cloned())
-    })
-    .collect()
+    });
+    FilesInForce {
+        pairs: pairs.collect(),
+        files: config.files.clone(),
+    }
 }
 
 async fn next_reason(source: &mut Option<Source>) -> Cause {

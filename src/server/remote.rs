@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 
-use crate::config::{self, Loaded, Problem};
+use crate::config::{self, FilesInForce, Loaded, Problem};
 use address::Address;
 use fetch::Answer;
 use kept::{Kept, LastGood};
@@ -173,7 +173,7 @@ impl Remote {
             );
             return Err(problems);
         }
-        let loaded = config::read_text(&self.url, &good.text, env, &[]).result;
+        let loaded = config::read_text(&self.url, &good.text, env, &FilesInForce::default()).result;
         if loaded.is_ok() {
             for problem in &problems {
                 tracing::error!("{}: {}", problem.file, problem.message);
@@ -301,7 +301,12 @@ impl Remote {
 
     fn read(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<config::Reading> {
         let (url, text) = self.text()?;
-        Some(config::read_text(&url, &text, env, &[]))
+        Some(config::read_text(
+            &url,
+            &text,
+            env,
+            &FilesInForce::default(),
+        ))
     }
 
     fn problem(&self, error: String) -> Problem {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::remote::{Poll, Remote};
 use super::watch::Watch;
-use crate::config::{self, PairInForce, Problem, Reading};
+use crate::config::{self, FilesInForce, Problem, Reading};
 
 /// Where a configuration came from.
 pub struct Source {
@@ -107,7 +107,7 @@ impl Text {
     pub(super) fn read(
         &self,
         env: &dyn Fn(&str) -> Option<String>,
-        in_force: &[PairInForce],
+        in_force: &FilesInForce,
     ) -> Reading {
         match self {
             Text::Disk(path) => config::read_again(path, env, in_force),

@@ -5,11 +5,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use crate::http::guard::Wire;
 
 /// What is spoken on a connection, as far as that is known before its first byte of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +28,50 @@ pub(super) enum Stream {
     /// As the kernel gives it.
     Plain(TcpStream),
     /// After a handshake.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Below>>),
+}
+
+/// The socket below TLS, which tells what it takes: TLS itself takes up to 64 KiB more, whatever the peer does.
+pub(super) struct Below {
+    socket: TcpStream,
+    told: Option<Arc<Wire>>,
+}
+
+impl Below {
+    /// Tells nobody yet.
+    pub(super) fn new(socket: TcpStream) -> Below {
+        Below { socket, told: None }
+    }
+
+    /// The bare socket.
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.socket
+    }
+
+    fn note(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Poll::Ready(Ok(count)), Some(wire)) = (&result, &self.told) {
+            wire.note_taken(*count as u64);
+        }
+        result
+    }
 }
 
 impl Stream {
+    /// Counts on `wire` what the socket below TLS takes.
+    pub(super) fn tell(&mut self, wire: &Arc<Wire>) {
+        if let Stream::Tls(tls) = self {
+            tls.get_mut().0.told = Some(wire.clone());
+        }
+    }
+
     /// Tells the peer that this is the end, as far as the socket takes it at once: else TLS clients take what they read
     /// up to a close for cut short. Not to be said where it was.
     pub(super) fn say_goodbye(self) {
         let Stream::Tls(mut tls) = self else { return };
-        let (socket, session) = tls.get_mut();
+        let (below, session) = tls.get_mut();
         session.send_close_notify();
-        while session.wants_write() && matches!(session.write_tls(&mut AtOnce(socket)), Ok(1..)) {}
+        let mut socket = AtOnce(&below.socket);
+        while session.wants_write() && matches!(session.write_tls(&mut socket), Ok(1..)) {}
     }
 
     /// Ready when a read would tell something: bytes, the end or an error. Takes nothing away.
@@ -59,6 +95,48 @@ impl io::Write for AtOnce<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl AsyncRead for Below {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Below {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.note(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.note(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -115,5 +193,30 @@ impl AsyncWrite for Stream {
             Stream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Stream::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn what_the_socket_below_tls_takes_is_told() {
+        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let wire = Arc::new(Wire::default());
+            let mut below = Below::new(socket.unwrap());
+            below.write_all(b"handshake").await.unwrap();
+            assert_eq!(wire.written(), 0);
+            below.told = Some(wire.clone());
+            below.write_all(b"word").await.unwrap();
+            assert_eq!(wire.written(), 4);
+        });
     }
 }

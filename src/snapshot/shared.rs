@@ -84,11 +84,16 @@ impl View {
     /// The current snapshot: one atomic read and a non-atomic count, while nothing changes.
     #[must_use]
     pub fn pin(&self) -> Pin {
+        self.look(Rc::clone)
+    }
+
+    /// Shows the current snapshot to one who does not keep it.
+    pub fn look<R>(&self, use_it: impl FnOnce(&Pin) -> R) -> R {
         let version = self.shared.version.load(Ordering::Acquire);
         if version != self.version.get() {
             self.version.set(version);
             *self.cached.borrow_mut() = Rc::new(self.shared.load());
         }
-        self.cached.borrow().clone()
+        use_it(&self.cached.borrow())
     }
 }

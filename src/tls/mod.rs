@@ -18,7 +18,7 @@ pub use client_auth::{ClientAuth, Mode};
 pub use identity::Identity;
 pub use names::{Names, normalise};
 pub use policy::{Floor, Policy, Tickets};
-pub use upstream::{Place, Said, Target, Towards, why_failed};
+pub use upstream::{Place, Said, Target, Towards, check_authorities, why_failed};
 
 use std::sync::{Arc, OnceLock};
 

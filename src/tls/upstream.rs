@@ -18,9 +18,9 @@ use super::provider;
 #[derive(Default)]
 pub struct Said {
     /// PEM of the authorities that are believed; `None` = those of the system.
-    pub authorities: Option<Vec<u8>>,
+    pub authorities: Option<Arc<[u8]>>,
     /// PEM of the gateway's own chain and key.
-    pub own: Option<(Vec<u8>, Vec<u8>)>,
+    pub own: Option<(Arc<[u8]>, Arc<[u8]>)>,
     /// The name that is verified and sent as SNI; `None` = the endpoint's own.
     pub server_name: Option<String>,
     /// Believes everybody.
@@ -45,6 +45,15 @@ pub enum Place {
     Key,
     /// `server_name`.
     Name,
+}
+
+impl From<Part> for Place {
+    fn from(part: Part) -> Place {
+        match part {
+            Part::Certificate => Place::Certificate,
+            Part::Key => Place::Key,
+        }
+    }
 }
 
 impl Towards {
@@ -76,7 +85,7 @@ impl Towards {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 // The pair is held to match before rustls sees it, for its words are for programmers.
-                Certificate::parse(chain, key).map_err(|fault| (place_of(fault.part), fault))?;
+                Certificate::parse(chain, key).map_err(|fault| (fault.part.into(), fault))?;
                 let (chain, key) = own(chain, key).map_err(|fault| (Place::Key, fault))?;
                 builder
                     .with_client_auth_cert(chain, key)
@@ -130,6 +139,14 @@ impl fmt::Debug for Target {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
+}
+
+/// Can these authorities be believed?
+///
+/// # Errors
+/// No PEM, no certificate in it, or one that cannot be an authority.
+pub fn check_authorities(pem: &[u8]) -> Result<(), Fault> {
+    parse_roots(pem).map(drop)
 }
 
 /// Why a handshake with a server failed, with what to do where many meet it and the library's words do not tell.
@@ -191,13 +208,6 @@ fn own(
     key: &[u8],
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Fault> {
     Ok((parse_chain(chain)?, super::certificate::parse_key(key)?))
-}
-
-fn place_of(part: Part) -> Place {
-    match part {
-        Part::Certificate => Place::Certificate,
-        Part::Key => Place::Key,
-    }
 }
 
 fn no_authority(error: &str) -> Fault {

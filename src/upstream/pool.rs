@@ -23,6 +23,11 @@ pub use turn::{QueueFull, Turn, await_turn};
 const FRESH: u32 = 8;
 /// but only while the connection is this young.
 const FRESH_FOR: Duration = Duration::from_millis(100);
+/// Only who has rested for so long is one too many: requests that come and go together, as streams of HTTP/2 do, would
+/// else close and open connections by the hundred each time.
+const REST: Duration = Duration::from_millis(250);
+/// Most connections that rest beyond the bound.
+const RESTING: usize = 1024;
 
 /// The idle connections of one worker, by the endpoint's slot.
 #[derive(Default)]
@@ -46,6 +51,7 @@ struct Slot {
 
 struct Idle {
     connection: Connection,
+    since: Nanos,
     /// After this moment it is not used again.
     until: Nanos,
 }
@@ -106,15 +112,13 @@ impl Pool {
             return;
         }
         let slot = self.slot_of(endpoint, worker);
-        if slot.idle.len() >= policy.max_idle {
-            slot.idle.pop_front();
-            endpoint.stats.idle.add(worker, -1);
-        }
         endpoint.stats.idle.add(worker, 1);
         slot.idle.push_back(Idle {
             connection,
+            since: now,
             until: idle_until.min(old_at),
         });
+        slot.trim(policy, now, worker);
     }
 
     /// Drops what is closed, outlived, one too many, or of an endpoint that none of `upstreams` has.
@@ -154,12 +158,14 @@ impl Pool {
             };
             while let Some(oldest) = self.slots[index].idle.pop_front() {
                 owner.stats.idle.add(worker, -1);
-                let Idle { connection, until } = oldest;
+                let connection = oldest.connection;
                 if let Some(connection) = self.pass_on(&owner, connection, now, worker) {
                     owner.stats.idle.add(worker, 1);
-                    self.slots[index]
-                        .idle
-                        .push_front(Idle { connection, until });
+                    let kept = Idle {
+                        connection,
+                        ..oldest
+                    };
+                    self.slots[index].idle.push_front(kept);
                     break;
                 }
             }
@@ -241,8 +247,21 @@ impl Slot {
             let fits = counted && idle.connection.lock == lock;
             idle.until > now && fits && !idle.connection.sender.is_closed()
         });
-        let surplus = self.idle.len().saturating_sub(policy.max_idle);
-        self.idle.drain(..surplus);
+        self.count(before, worker);
+        self.trim(policy, now, worker);
+    }
+
+    /// Closes what is beyond the bound, as far as it has rested.
+    fn trim(&mut self, policy: &PoolPolicy, now: Nanos, worker: usize) {
+        let before = self.idle.len();
+        let beyond = before.saturating_sub(policy.max_idle);
+        if beyond == 0 {
+            return;
+        }
+        let rested = |idle: &&Idle| idle.since.plus(REST) <= now;
+        let surplus = self.idle.iter().take(beyond).take_while(rested).count();
+        self.idle
+            .drain(..surplus.max(beyond.saturating_sub(RESTING)));
         self.count(before, worker);
     }
 

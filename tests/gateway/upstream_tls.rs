@@ -214,6 +214,57 @@ fn a_certificate_is_shown_to_who_asks_for_one() {
 }
 
 #[test]
+fn broken_files_stay_and_all_else_goes_on() {
+    let directory = unique_directory();
+    let authority = authority_in(&directory);
+    let clients = Authority::new("clients");
+    let own = clients.client("gateway", &["gateway.test"]);
+    own.write(&directory, "own");
+    let secure = Secure::start(&authority.issue(&["localhost"]), Some(&clients));
+    let url = format!("https://localhost:{}", secure.address.port());
+    // Hardly any connection is kept, so that each request shakes hands.
+    let keys =
+        "pool: { max_age: 1ms }, tls: { ca: ca.pem, client_cert: own.pem, client_key: own.key }";
+    let mut gateway = gateway(directory.clone(), &url, keys);
+    gateway.get("/").expect_ok();
+    let success = "tidegate_config_last_reload_success";
+    let renewed = clients.client("gateway", &["gateway.test"]);
+    for (file, text, said) in [
+        ("ca.pem", "nothing", "`ca.pem` holds no certificate"),
+        (
+            "own.pem",
+            &*renewed.cert,
+            "`own.key` holds the key of another certificate",
+        ),
+    ] {
+        let good = std::fs::read_to_string(directory.join(file)).unwrap();
+        std::fs::write(directory.join(file), text).unwrap();
+        gateway.await_metric(success, &[], 0.0);
+        // What else is new is taken up, and what was read before still opens connections.
+        gateway.apply(&self::file(&url, &format!("balance: random, {keys}")));
+        let before = secure.seen().len();
+        until(PATIENCE, "another connection", || {
+            gateway.get("/").expect_ok();
+            secure.seen().len() > before
+        });
+        let line = gateway.await_stderr(&format!("{said}; what it held before stays in force"));
+        assert!(line.contains("gateway.yaml:"), "{line}");
+        assert_eq!(gateway.metric(success, &[]), Some(0.0));
+        let refused = gateway.admin_post("/reload");
+        assert_eq!(refused.status, 422);
+        let problems = refused.json()["problems"].to_string();
+        assert!(problems.contains(said), "{problems}");
+        std::fs::write(directory.join(file), good).unwrap();
+        gateway.await_metric(success, &[], 1.0);
+        gateway.apply(&self::file(&url, keys));
+    }
+    // A name under which nothing is in force has nothing that could stay.
+    gateway.write_config(&self::file(&url, "tls: { ca: none.pem }"));
+    gateway.await_stderr("`none.pem` cannot be read");
+    gateway.get("/").expect_ok();
+}
+
+#[test]
 fn clear_text_behind_https_is_a_failed_handshake() {
     let directory = unique_directory();
     authority_in(&directory);

@@ -183,6 +183,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
         rate_limits: Vec::new(),
         stores: Vec::new(),
         limits_memory: 256 << 20,
+        files: Vec::new(),
     };
     assert_eq!(config, expected);
     assert_eq!(problems(SMALLEST), [""; 0]);

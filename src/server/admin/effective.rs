@@ -42,6 +42,8 @@ pub(super) fn config(config: &Config, ground: Ground) -> Value {
         rate_limits,
         stores,
         limits_memory,
+        // Of what they hold nothing is shown; their names stand where they are named.
+        files: _,
     } = config;
     let upstreams: Map<String, Value> = upstreams
         .iter()

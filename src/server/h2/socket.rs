@@ -124,11 +124,72 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_flush(cx)
+        let seen = &mut *self.0.borrow_mut();
+        let flushed = Pin::new(&mut seen.stream).poll_flush(cx);
+        // TLS may hold what the peer does not take.
+        seen.blocked = flushed.is_pending();
+        flushed
     }
 
     /// Closing is the connection's task's: the library would shut the socket before our own last words are said.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes what it is given, as TLS does, and gets it on its way only once `open`.
+    struct Sealed {
+        open: bool,
+    }
+
+    impl AsyncRead for Sealed {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Sealed {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.open {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_tls_holds_back_is_blocked() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut socket, seen) = Socket::pair(Sealed { open: false }, Bytes::new());
+        assert!(Pin::new(&mut socket).poll_write(cx, b"word").is_ready());
+        assert!(!seen.borrow().blocked);
+        assert!(Pin::new(&mut socket).poll_flush(cx).is_pending());
+        assert!(seen.borrow().blocked);
+        seen.borrow_mut().stream.open = true;
+        assert!(Pin::new(&mut socket).poll_flush(cx).is_ready());
+        assert!(!seen.borrow().blocked);
     }
 }

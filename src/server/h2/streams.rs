@@ -46,11 +46,12 @@ impl Streams {
         self.live.get()
     }
 
-    /// Takes a request.
+    /// Takes a request. What serves it is boxed here, before it is moved into its task, and gone
+    /// when the answer's body begins.
     pub(super) fn begin(
         self: &Rc<Self>,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    ) -> Pin<Box<impl Future<Output = Result<Response<Body>, Infallible>> + use<>>> {
         self.client.requests.set(self.client.requests.get() + 1);
         self.live.set(self.live.get() + 1);
         let client = self.client.stream();
@@ -58,7 +59,7 @@ impl Streams {
             client: client.clone(),
             streams: self.clone(),
         });
-        proxy::handle(client, request)
+        Box::pin(proxy::handle(client, request))
     }
 
     /// Waits until no stream is open.
@@ -88,12 +89,12 @@ impl Drop for Stream {
 #[derive(Clone)]
 pub(super) struct Spawner(pub(super) Rc<Streams>);
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
+impl<F: Future<Output = ()> + Unpin + 'static> Executor<F> for Spawner {
     fn execute(&self, future: F) {
         let stream = self.0.newest.borrow_mut().take();
         match stream {
             Some(stream) => drop(spawn_local(Task {
-                future: Box::pin(future),
+                future,
                 blocked: None,
                 stream,
             })),
@@ -104,14 +105,14 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
 
 /// The task of a stream: hyper's future, and a look at whether the client takes what it is given.
 struct Task<F> {
-    future: Pin<Box<F>>,
+    future: F,
     /// Bytes handed out when the client was found not to take more.
     blocked: Option<u64>,
     /// Declared after the future: dropped when its exchange has been counted.
     stream: Stream,
 }
 
-impl<F: Future<Output = ()>> Future for Task<F> {
+impl<F: Future<Output = ()> + Unpin> Future for Task<F> {
     type Output = ();
 
     /// Ends also when the client has taken nothing for `timeouts.write`; hyper's future, dropped, resets the stream.
@@ -119,7 +120,7 @@ impl<F: Future<Output = ()>> Future for Task<F> {
         let task = &mut *self;
         let client = &task.stream.client;
         client.deadline.register(cx.waker());
-        if task.future.as_mut().poll(cx).is_ready() {
+        if Pin::new(&mut task.future).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         if !client.wire.has(WRITE_BLOCKED | ANSWERING) {

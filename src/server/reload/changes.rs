@@ -115,6 +115,8 @@ pub(super) fn means_the_same(old: &Config, new: &Config) -> bool {
         before.line = after.line;
         before.file = after.file.clone();
     }
+    // What they hold shows in the policies and targets made of it.
+    old.files.clone_from(&new.files);
     old == *new
 }
 

@@ -19,7 +19,7 @@ pub(super) fn tell(report: &Report) {
                 let line = line_of(problem);
                 tracing::error!(
                     help = problem.help,
-                    "{line}; the certificate in force stays"
+                    "{line}; what it held before stays in force"
                 );
             }
         }

@@ -84,6 +84,28 @@ fn a_listeners_limit_knows_the_client_behind_a_proxy() {
     assert_ne!(ask("203.0.113.2"), 429);
 }
 
+/// What a connection keeps of its client's address is neither the next address's nor that of another width.
+#[test]
+fn the_client_of_a_connection_may_be_another_with_each_request() {
+    let wide = "rate_limits: [{ name: wide, rate: 3/h, ipv6_prefix: 32 }]";
+    let gateway = limiting("rate: 1/h")
+        .listener(&format!("trusted_proxies: [127.0.0.0/8], {wide}"))
+        .start();
+    let mut client = gateway.client();
+    let mut from = |address: &str| {
+        let fields = format!("X-Forwarded-For: {address}\r\n");
+        ask(&mut client, "/own", &fields)
+    };
+    let (v4, v6) = (
+        ["203.0.113.1", "203.0.113.2"],
+        ["2001:db8:1::1", "2001:db8:2::1"],
+    );
+    assert!(v4.into_iter().chain(v6).all(&mut from));
+    assert!(!v4.into_iter().chain(v6).any(&mut from));
+    assert!(from("2001:db8:3::1"), "the third of its wider network");
+    assert!(!from("2001:db8:4::1"), "the fourth");
+}
+
 /// L19: one client has 2^64 addresses; an IPv4 client has one, in whatever dress.
 #[test]
 fn an_ipv6_client_is_its_network_and_an_ipv4_client_itself() {

@@ -159,3 +159,39 @@ fn a_session_without_a_certificate_is_worth_nothing_when_one_is_required() {
         .apply(&text.replace("mode: optional", "mode: require"));
     assert!(ask(&house, &visitor).is_err());
 }
+
+#[test]
+fn a_broken_file_of_authorities_stays_and_all_else_goes_on() {
+    let clients = Authority::new("clients");
+    let mut house = guarded(&clients, "require");
+    let visitor = Visitor::showing(&house.authority, &clients.client("billing", &[]));
+    let text = std::fs::read_to_string(house.gateway.config_path()).unwrap();
+    let file = house.gateway.directory().join("clients.crt");
+    std::fs::write(&file, "nothing").unwrap();
+    let success = "tidegate_config_last_reload_success";
+    house.gateway.await_metric(success, &[], 0.0);
+    // What else is new is taken up, and the same clients are let in, and nobody else.
+    house
+        .gateway
+        .apply(&text.replace("workers: 2", "workers: 2\nerrors: reason"));
+    ask(&house, &visitor).unwrap();
+    assert!(ask(&house, &house.visitor()).is_err());
+    let line = house
+        .gateway
+        .await_stderr("what it held before stays in force");
+    assert!(line.contains("`clients.crt` holds no"), "{line}");
+    assert_eq!(house.gateway.metric(success, &[]), Some(0.0));
+    // Asked when nothing else is new, it says why; also when the file is gone.
+    std::fs::remove_file(&file).unwrap();
+    let refused = house.gateway.admin_post("/reload");
+    assert_eq!(refused.status, 422);
+    let problems = refused.json()["problems"].to_string();
+    assert!(
+        problems.contains("`clients.crt` cannot be read"),
+        "{problems}"
+    );
+    ask(&house, &visitor).unwrap();
+    std::fs::write(&file, &clients.cert).unwrap();
+    house.gateway.await_metric(success, &[], 1.0);
+    ask(&house, &visitor).unwrap();
+}

@@ -108,7 +108,9 @@ fn a_broken_pair_stays_and_all_else_goes_on() {
         .gateway
         .apply(&text.replace("workers: 2", "workers: 2\nerrors: reason"));
     assert_eq!(shown(&house), before);
-    let line = house.gateway.await_stderr("the certificate in force stays");
+    let line = house
+        .gateway
+        .await_stderr("what it held before stays in force");
     assert!(line.contains("gateway.yaml:"), "{line}");
     assert_eq!(
         house
