@@ -11,7 +11,7 @@ use crate::support::h2::{
     PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame,
     head, settings,
 };
-use crate::support::{Echo, Gateway, H2, Setup, scale};
+use crate::support::{Echo, Gateway, H2, PATIENCE, Setup, scale};
 
 const ATTACKERS: usize = 4;
 const MOST_MEMORY: u64 = 64 << 20;
@@ -92,7 +92,10 @@ fn withstand(gateway: &Gateway, what: &str, first: &[(u16, u32)], kind: Attack, 
         }
         let (mut one, mut two) = (gateway.client(), H2::connect(address));
         let (mut asked, mut slowest, mut memory) = (0, Duration::ZERO, 0);
-        while begin.elapsed() < scale(Duration::from_millis(1200), Duration::from_secs(4)) {
+        let least = scale(Duration::from_millis(1200), Duration::from_secs(4));
+        // On a machine that is busy the first cut and the fourth answer may take longer.
+        let awaits = |asked| asked < 4 || (is_cut && cuts.load(Ordering::Relaxed) == 0);
+        while begin.elapsed() < least || (awaits(asked) && begin.elapsed() < PATIENCE) {
             let since = Instant::now();
             assert_eq!(one.get("/own").status, 200, "{what}");
             assert_eq!(two.get("/own").status, 200, "{what}");
