@@ -279,6 +279,10 @@ fn ask_one(
     let now = worker.recent();
     if limit.is_plain() {
         let verdict = limit.buckets().limiter().check(key, cost, now);
+        if verdict.admitted && exchange.is_last_asked(owner, index) {
+            limit.stats.count(worker.index, Decision::Allowed);
+            return Ok(Step::On(None));
+        }
         let said = Said::Verdict(verdict, Source::Local);
         return conclude(exchange, (owner, index), key, cost, said, None);
     }
@@ -301,7 +305,6 @@ fn ask_one(
 }
 
 /// Draws the conclusions from what a limit said.
-#[inline]
 fn conclude(
     exchange: &mut Exchange,
     (owner, index): (Owner, usize),

@@ -59,25 +59,23 @@ impl Exchange {
         }
     }
 
-    /// Notes what was taken, if anybody can ask for it.
-    #[inline]
+    /// Notes what was taken.
     pub(super) fn took(&mut self, taken: Taken) {
-        if self.is_final(&taken) {
-            return;
-        }
         let spare = || self.client.worker.spare_tally();
         let tally = self.tally.get_or_insert_with(spare);
         tally.taken.push(taken);
     }
 
-    /// Is it the last thing that anybody asks before the request goes on, and nothing to come back to?
-    fn is_final(&self, taken: &Taken) -> bool {
-        let Some(route) = self.route().filter(|_| taken.owner == Owner::Route) else {
+    /// Will nobody ask for what this limit gives? That is so of the last one before the request goes on, where none
+    /// before it noted anything: what it gives need not be noted either.
+    #[inline]
+    pub(super) fn is_last_asked(&self, owner: Owner, index: usize) -> bool {
+        let Some(route) = self.route().filter(|_| owner == Owner::Route) else {
             return false;
         };
         let limits = &route.rate_limits;
-        let is_last = taken.index + 1 == limits.len() && route.max_in_flight.is_none();
-        is_last && !taken.waits && self.tally.is_none() && !limits[taken.index].is_asked_later()
+        let is_last = index + 1 == limits.len() && route.max_in_flight.is_none();
+        is_last && self.tally.is_none() && !limits[index].is_asked_later()
     }
 
     /// The request does not take place: what it took is there again.

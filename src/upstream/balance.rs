@@ -111,25 +111,14 @@ impl Balancer {
     /// The number of the endpoint to use; `None` only if there is none. `endpoints` are those that it was made for, of
     /// which all serve in full, and `turn` is of the upstream, for all workers and snapshots.
     #[must_use]
+    #[inline]
     pub fn pick(&self, endpoints: &[Endpoint], turn: &AtomicUsize, ask: &Ask) -> Option<usize> {
-        self.choose(endpoints, None, turn, ask)
+        self.pick_of(endpoints, None, turn, ask)
     }
 
     /// The same where only a `part` of them serves in full; `None` = all do.
     #[must_use]
     pub fn pick_of(
-        &self,
-        endpoints: &[Endpoint],
-        part: Option<&Part>,
-        turn: &AtomicUsize,
-        ask: &Ask,
-    ) -> Option<usize> {
-        self.choose(endpoints, part, turn, ask)
-    }
-
-    /// Compiled twice: whoever picks among all asks nothing about a part.
-    #[inline(always)]
-    fn choose(
         &self,
         endpoints: &[Endpoint],
         part: Option<&Part>,

@@ -192,12 +192,10 @@ impl Upstream {
 
     #[inline]
     fn pick_of(&self, part: Option<&Part>, ask: &Ask) -> Option<usize> {
-        let (balancer, turn) = (&self.balancer, &self.state.turn);
-        match (self.endpoints.len(), part) {
-            (0, _) => None,
-            (1, _) => Some(0),
-            (_, None) => balancer.pick(&self.endpoints, turn, ask),
-            (_, part) => balancer.pick_of(&self.endpoints, part, turn, ask),
+        match self.endpoints.len() {
+            0 => None,
+            1 => Some(0),
+            _ => (self.balancer).pick_of(&self.endpoints, part, &self.state.turn, ask),
         }
     }
 
