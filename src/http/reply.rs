@@ -86,34 +86,42 @@ pub fn problem(refusal: &Refusal, request_id: &HeaderValue, show_detail: bool) -
     response
 }
 
+/// Written as it is read: a tree of JSON would cost as much as all the rest of a refusal.
 fn body_of(refusal: &Refusal, request_id: &HeaderValue, show_detail: bool) -> Bytes {
     let reason = refusal.reason;
-    let mut body = serde_json::json!({
-        "type": "about:blank",
-        "title": reason.title(),
-        "status": reason.status().as_u16(),
-        "reason": reason.word(),
-        "request_id": String::from_utf8_lossy(request_id.as_bytes()),
-    });
-    if show_detail && let Some(detail) = &refusal.detail {
-        body["detail"] = detail.as_str().into();
+    let (detail, limit) = match show_detail {
+        true => (refusal.detail.as_deref(), refusal.limit.as_deref()),
+        false => (None, None),
+    };
+    let request_id = String::from_utf8_lossy(request_id.as_bytes());
+    let members = [
+        ("type", Some("about:blank")),
+        ("title", Some(reason.title())),
+        ("reason", Some(reason.word())),
+        ("request_id", Some(&*request_id)),
+        ("detail", detail),
+        ("limit", limit),
+    ];
+    let mut text = Vec::with_capacity(384);
+    text.extend_from_slice(b"{\"status\":");
+    text.extend_from_slice(reason.status().as_str().as_bytes());
+    for (name, value) in members {
+        let Some(value) = value else { continue };
+        text.extend_from_slice(b",\"");
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b"\":");
+        // Nothing that is written to memory fails.
+        let _ = serde_json::to_writer(&mut text, value);
     }
-    if show_detail && let Some(limit) = &refusal.limit {
-        body["limit"] = (**limit).into();
-    }
-    let mut text = body.to_string();
-    text.push('\n');
+    text.extend_from_slice(b"}\n");
     Bytes::from(text)
 }
 
 /// `tidegate; error=connection_refused; details="upstream_connect_failed"` (RFC 9209, section 2).
 fn proxy_status(reason: Reason) -> HeaderValue {
-    let text = format!(
-        "tidegate; error={}; details=\"{}\"",
-        reason.proxy_error(),
-        reason.word()
-    );
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("tidegate"))
+    let (error, word) = (reason.proxy_error(), reason.word());
+    let text = ["tidegate; error=", error, "; details=\"", word, "\""].concat();
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("tidegate"))
 }
 
 /// The whole answer as bytes, for a connection on which hyper has given up; it always closes.

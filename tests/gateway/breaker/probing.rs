@@ -141,13 +141,13 @@ fn b39_never_more_probes_than_allowed_and_no_place_is_lost() {
         .start();
     assert_eq!(gateway.get("/").status, 500);
     moody.become_(Mood::Slow(Duration::from_millis(2)));
-    let rounds = scale(10, 300);
+    let (rounds, clients, each) = scale((10, 16, 10), (1000, 64, 3));
     for _ in 0..rounds {
         thread::scope(|scope| {
-            for _ in 0..16 {
+            for _ in 0..clients {
                 scope.spawn(|| {
                     let mut client = gateway.client();
-                    for _ in 0..10 {
+                    for _ in 0..each {
                         let answer = client.get("/");
                         assert!(matches!(answer.status, 200 | 503));
                     }
